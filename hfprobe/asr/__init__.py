@@ -1,0 +1,1 @@
+"""Training of recognisers with ESPnet's own trainer on Hugging Face streams."""

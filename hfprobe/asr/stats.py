@@ -1,0 +1,56 @@
+"""Mean and variance of the features over a stream, in the file that ESPnet's ``global_mvn`` reads."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hfprobe.data import NoiseRecipe, SpeechStream, load_noise
+from hfprobe.encoders.espnet.frontend import DeltaFrontend, valid_frames
+
+
+def feature_stats(stream: SpeechStream, batches: int) -> dict[str, np.ndarray]:
+    """Count, sum and sum of squares of the delta frontend's features over the first batches of a stream.
+
+    Returns:
+        ``{"count": (), "sum": (240,), "sum_square": (240,)}`` in float64.
+    """
+    frontend = DeltaFrontend().eval()
+    total = torch.zeros(2, frontend.output_size(), dtype=torch.float64)
+    count = 0
+    with torch.no_grad():
+        for batch in islice(stream, batches):
+            features, frames = frontend(batch.waveforms, batch.lengths)
+            valid = features[valid_frames(frames, features.shape[1])].double()
+            total += torch.stack([valid.sum(0), valid.square().sum(0)])
+            count += len(valid)
+    return {"count": np.array(count), "sum": total[0].numpy(), "sum_square": total[1].numpy()}
+
+
+def main() -> None:
+    """``python -m hfprobe.asr.stats --corpus NAME [NAME@WEIGHT ...] --output feats_stats.npz``."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--corpus", nargs="+", required=True)
+    parser.add_argument("--noise", default=None, help="noise folder, 'generated', 'local' or nothing")
+    parser.add_argument("--batches", type=int, default=80)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args()
+    from hfprobe.asr.task import _weighted
+
+    noise = None if args.noise is None else load_noise(None if args.noise == "local" else args.noise)
+    stream = SpeechStream(_weighted(args.corpus), 16, noise, NoiseRecipe(clean_share=0.5), seed=args.seed)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = args.output.with_name(f".{args.output.stem}.tmp.npz")
+    np.savez(temporary, **feature_stats(stream, args.batches))
+    os.replace(temporary, args.output)
+    print(f"wrote {args.output}")
+
+
+if __name__ == "__main__":
+    main()

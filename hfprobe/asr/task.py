@@ -1,0 +1,79 @@
+"""An ESPnet ASR task that trains from Hugging Face streams.
+
+Everything but the data is ESPnet's: model, optimiser, trainer, checkpoints, resume, ``config.yaml``. The options that
+this adds are written into ``config.yaml`` beside ESPnet's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from espnet2.tasks.asr import ASRTask
+from espnet2.utils.types import str2bool, str_or_none
+
+from hfprobe.asr.iterators import CharTokens, StreamIterFactory
+from hfprobe.asr.unpacked import channels_last, start_lstms, unpack_lstms
+from hfprobe.data import NoiseRecipe, SpeechStream, load_noise
+from hfprobe.encoders.espnet.frontend import register
+
+register()
+
+
+class StreamASRTask(ASRTask):
+    """``ASRTask`` whose iterators read ``SpeechStream`` s.
+
+    Run it with ``python -m hfprobe.asr.train --config conf/train.yaml --output_dir exp/NAME``.
+    """
+
+    @classmethod
+    def add_task_arguments(cls, parser: argparse.ArgumentParser):
+        super().add_task_arguments(parser)
+        group = parser.add_argument_group("Hugging Face streams")
+        group.add_argument("--hf_train", type=str, nargs="+", default=[], help="corpora, each NAME or NAME@WEIGHT")
+        group.add_argument("--hf_valid", type=str_or_none, default=None, help="corpus for validation")
+        group.add_argument("--hf_valid_limit", type=int, default=200, help="use only so many validation utterances")
+        group.add_argument("--hf_noise", type=str_or_none, default=None, help="noise folder, 'generated', 'local' or none")
+        group.add_argument("--hf_clean_share", type=float, default=0.25, help="share of utterances without noise")
+        group.add_argument("--hf_batch", type=int, default=8, help="utterances per batch")
+        group.add_argument("--hf_max_seconds", type=float, default=16.0, help="longer utterances are left out")
+        group.add_argument("--unpacked_lstm", type=str2bool, default=True, help="faster LSTMs and convolutions on CPUs, equal numbers")
+        group.add_argument("--lstm_start", type=str2bool, default=True, help="orthogonal start, forget bias 1")
+
+    @classmethod
+    def build_model(cls, args: argparse.Namespace):
+        model = super().build_model(args)
+        if getattr(args, "lstm_start", False):
+            start_lstms(model)
+        if getattr(args, "unpacked_lstm", False):
+            unpack_lstms(model)
+            channels_last(model)
+        return model
+
+    @classmethod
+    def build_iter_factory(cls, args, distributed_option, mode: str, kwargs: dict | None = None):
+        train = mode == "train"
+        noise = None
+        if args.hf_noise not in (None, "none"):
+            noise = load_noise(None if args.hf_noise == "local" else args.hf_noise, part="train")
+        stream = SpeechStream(
+            _weighted(args.hf_train) if train else args.hf_valid,
+            batch_size=args.hf_batch if train else 2 * args.hf_batch,
+            noise=noise,
+            recipe=NoiseRecipe(clean_share=args.hf_clean_share),
+            seed=args.seed,
+            shuffle=train,
+            max_seconds=args.hf_max_seconds,
+            limit=None if train else args.hf_valid_limit,
+            rank=distributed_option.dist_rank or 0 if distributed_option.distributed else 0,
+            world=distributed_option.dist_world_size or 1 if distributed_option.distributed else 1,
+        )
+        return StreamIterFactory(stream, CharTokens(args.token_list), args.num_iters_per_epoch if train else None)
+
+
+def _weighted(names: list[str]) -> str | list[tuple[str, float]]:
+    """``["a", "b@0.5"]`` to what :class:`SpeechStream` takes."""
+    pairs = []
+    for name in names:
+        head, at, weight = name.rpartition("@")
+        pairs.append((head, float(weight)) if at else (name, 1.0))
+    return pairs[0][0] if len(pairs) == 1 else pairs

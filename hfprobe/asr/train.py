@@ -1,0 +1,33 @@
+"""``python -m hfprobe.asr.train``: ESPnet's trainer on Hugging Face streams (options: ``--help``)."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+
+
+def quiet_nltk() -> None:
+    """Keep ESPnet's text front end from trying to download two nltk data files that CTC training never uses."""
+    if "NLTK_DATA" in os.environ:
+        return
+    folder = Path(tempfile.gettempdir()) / f"hfprobe-nltk-{os.getuid()}"
+    for name in ("taggers/averaged_perceptron_tagger_eng.zip", "corpora/cmudict.zip"):
+        path = folder / name
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            zipfile.ZipFile(path, "w").close()
+    os.environ["NLTK_DATA"] = str(folder)
+
+
+def main(cmd: list[str] | None = None) -> None:
+    """Train; ``cmd`` replaces the command line."""
+    quiet_nltk()
+    from hfprobe.asr.task import StreamASRTask
+
+    StreamASRTask.main(cmd=cmd)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Faster BLSTMs on a CPU: two padded one-directional LSTMs in place of one packed bidirectional one.
+
+PyTorch runs a packed sequence time step by time step with a shrinking batch; its backward pass is several times
+slower than that of a padded batch. Padding at the end cannot reach earlier frames of a forward LSTM, and a backward
+LSTM is a forward one on the sequence flipped within its own length, so the numbers are those of the packed module.
+Parameters keep their names, so checkpoints are interchangeable with ESPnet's.
+"""
+
+from __future__ import annotations
+
+import types
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+
+def _flip(x: Tensor, lengths: Tensor) -> Tensor:
+    """Reverse each row of ``(batch, frames, dim)`` within its own length; padding stays where it is."""
+    position = torch.arange(x.shape[1], device=x.device)
+    last = lengths.to(x.device)[:, None] - 1
+    index = torch.where(position <= last, last - position, position)
+    return x.gather(1, index[..., None].expand_as(x))
+
+
+def _run(x: Tensor, weights: list[Tensor], hidden: int, training: bool) -> Tensor:
+    zeros = x.new_zeros(1, x.shape[0], hidden)
+    return torch.lstm(x, (zeros, zeros), weights, True, 1, 0.0, training, False, True)[0]
+
+
+def _forward(self: nn.LSTM, packed: PackedSequence, hx=None):
+    if hx is not None:
+        return nn.LSTM.forward(self, packed, hx)
+    padded, lengths = pad_packed_sequence(packed, batch_first=True)
+    forward_weights, backward_weights = self._flat_weights[:4], self._flat_weights[4:8]
+    ahead = _run(padded, forward_weights, self.hidden_size, self.training)
+    back = _flip(_run(_flip(padded, lengths), backward_weights, self.hidden_size, self.training), lengths)
+    output = torch.cat([ahead, back], dim=-1)
+    return pack_padded_sequence(output, lengths, batch_first=True), None
+
+
+def unpack_lstms(model: nn.Module) -> int:
+    """Replace the forward of every one-layer bidirectional LSTM with biases below ``model``.
+
+    The final LSTM states are no longer returned (ESPnet's encoders do not use them).
+
+    Args:
+        model: Any module; changed in place, parameters untouched.
+
+    Returns:
+        How many LSTMs were replaced.
+    """
+    count = 0
+    for module in model.modules():
+        if isinstance(module, nn.LSTM) and module.bidirectional and module.num_layers == 1 and module.bias:
+            module.forward = types.MethodType(_forward, module)
+            count += 1
+    return count
+
+
+def channels_last(model: nn.Module) -> None:
+    """Keep the weights of 2-D convolutions in channels-last memory order: same numbers, up to a fifth faster on a CPU."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=torch.channels_last)
+
+
+def start_lstms(model: nn.Module) -> None:
+    """Initialise LSTMs so that CTC leaves its all-blank plateau early.
+
+    Orthogonal recurrent matrices, zero biases, and a forget-gate bias of 1 (Jozefowicz et al., ICML 2015): with
+    ESPnet's default initialisation small models stay on the plateau for five to eight epochs of three hours of speech.
+    """
+    for module in model.modules():
+        if not isinstance(module, nn.LSTM):
+            continue
+        for name, weight in module.named_parameters():
+            if name.startswith("weight_hh"):
+                for gate in weight.data.chunk(4):
+                    nn.init.orthogonal_(gate)
+            elif name.startswith("bias"):
+                nn.init.zeros_(weight)
+                if name.startswith("bias_ih"):
+                    weight.data[module.hidden_size : 2 * module.hidden_size] = 1.0

@@ -1,0 +1,190 @@
+"""Additive noise as in the x-vector recipe: draw first, then apply.
+
+Source: Snyder et al., "X-Vectors: Robust DNN Embeddings for Speaker Recognition" (ICASSP 2018) and its Kaldi recipe
+(steps/data/augment_data_dir.py): noise at 0 to 15 dB, music at 5 to 15 dB, babble of 3 to 7 voices at 13 to 20 dB.
+The folder layout is MUSAN's, ``<category>/<source>/<category>-<source>-NNNN.<ext>``, so MUSAN itself (musan.tar.gz
+from openslr.org/17, unpacked) and any folder of that shape are read by the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile as sf
+import torch
+
+from hfprobe.audio.mixing import mix_at_snr
+from hfprobe.data.generated_noise import GENERATED, generate
+from hfprobe.data.locations import local_noise
+from hfprobe.errors import DatasetError
+
+SAMPLING_RATE = 16000
+CATEGORIES = ("noise", "music", "speech")
+SUFFIXES = (".flac", ".wav", ".ogg")
+SILENT_POWER = 1e-8  # -80 dBFS: a stretch below this has no noise to scale up
+
+
+@dataclass(frozen=True)
+class NoiseDraw:
+    """What is added to one utterance; enough to add it again.
+
+    Attributes:
+        category: ``"noise"``, ``"music"`` or ``"speech"`` (babble).
+        parts: ``(file name, start as a fraction of the file)``; several for babble.
+        snr_db: Speech power over noise power in dB, over the whole utterance.
+    """
+
+    category: str
+    parts: tuple[tuple[str, float], ...]
+    snr_db: float
+
+    @property
+    def condition(self) -> str:
+        """Name such as ``"music@7.3dB"``."""
+        return f"{self.category}@{self.snr_db:.4g}dB"
+
+
+@dataclass(frozen=True)
+class NoiseCorpus:
+    """Noise files by category; ``root`` is ``None`` for noise that is generated from its name.
+
+    Build one with :func:`load_noise`.
+    """
+
+    files: dict[str, tuple[str, ...]]
+    root: Path | None
+
+    def read(self, name: str, start: float, samples: int) -> np.ndarray:
+        """``samples`` samples of one file from ``start`` (fraction of the file), looped where it ends too soon."""
+        if self.root is None:
+            return generate(name, start, samples)
+        with sf.SoundFile(str(self.root / name)) as file:
+            total = file.frames
+            wanted = -(-samples * file.samplerate // SAMPLING_RATE) + 1
+            first = int(start * max(total - wanted, 0)) if total > wanted else int(start * total)
+            file.seek(first)
+            piece = file.read(min(wanted, total - first), dtype="float32", always_2d=True).mean(axis=1)
+            if len(piece) < wanted and first:
+                file.seek(0)
+                piece = np.concatenate([piece, file.read(first, dtype="float32", always_2d=True).mean(axis=1)])
+            rate = file.samplerate
+        if rate != SAMPLING_RATE:
+            import soxr
+
+            piece = soxr.resample(piece, rate, SAMPLING_RATE)
+        return np.resize(piece, samples)  # np.resize repeats the piece
+
+    def noise(self, draw: NoiseDraw, samples: int) -> np.ndarray:
+        """The noise of a draw, before scaling: babble voices have equal power. float32 ``(samples,)``."""
+        total = np.zeros(samples, dtype=np.float32)
+        for name, start in draw.parts:
+            piece = self.read(name, start, samples)
+            power = float(np.mean(piece**2))
+            if power < SILENT_POWER:  # a pause in the recording: its beginning is as good
+                piece = self.read(name, 0.0, samples)
+                power = float(np.mean(piece**2))
+            if power < SILENT_POWER:
+                raise DatasetError(f"noise file {name!r} is silent; remove it from the noise folder")
+            total += piece / np.sqrt(power)
+        return total
+
+    def apply(self, waveform: np.ndarray, draw: NoiseDraw | None) -> np.ndarray:
+        """Add the noise of ``draw`` (``None``: nothing) to a float32 ``(samples,)`` waveform; the input is not changed."""
+        if draw is None:
+            return waveform
+        noise = torch.from_numpy(self.noise(draw, len(waveform)))
+        return mix_at_snr(torch.from_numpy(np.ascontiguousarray(waveform)), noise, draw.snr_db).numpy()
+
+
+@dataclass(frozen=True)
+class NoiseRecipe:
+    """From which ranges noise is drawn. The defaults are those of the x-vector recipe.
+
+    Attributes:
+        snr_ranges: Lowest and highest SNR in dB for each category.
+        voices: Smallest and largest number of voices in babble.
+        clean_share: Share of utterances that get no noise.
+    """
+
+    snr_ranges: tuple[tuple[str, float, float], ...] = (("noise", 0, 15), ("music", 5, 15), ("speech", 13, 20))
+    voices: tuple[int, int] = (3, 7)
+    clean_share: float = 0.25
+
+    def draw(self, corpus: NoiseCorpus, rng: np.random.Generator) -> NoiseDraw | None:
+        """Draw category, files and SNR; ``None`` means clean.
+
+        Example:
+            >>> corpus = load_noise("generated", part="train")
+            >>> NoiseRecipe(clean_share=0).draw(corpus, np.random.default_rng(1)) is None
+            False
+        """
+        if rng.random() < self.clean_share:
+            return None
+        usable = [entry for entry in self.snr_ranges if corpus.files.get(entry[0])]
+        category, low, high = usable[rng.integers(len(usable))]
+        return self._draw_parts(corpus, rng, category, float(rng.uniform(low, high)))
+
+    def draw_at(self, corpus: NoiseCorpus, rng: np.random.Generator, snr_db: float, category: str = "noise") -> NoiseDraw:
+        """Draw files at a fixed SNR, for test conditions. ``category`` may be ``"any"``."""
+        usable = [name for name, _, _ in self.snr_ranges if corpus.files.get(name)]
+        if category == "any":
+            category = usable[rng.integers(len(usable))]
+        elif category not in usable:
+            raise DatasetError(f"noise category {category!r} has no files; choose from: any, {', '.join(usable)}")
+        return self._draw_parts(corpus, rng, category, float(snr_db))
+
+    def _draw_parts(self, corpus: NoiseCorpus, rng: np.random.Generator, category: str, snr_db: float) -> NoiseDraw:
+        names = corpus.files[category]
+        count = int(rng.integers(self.voices[0], self.voices[1] + 1)) if category == "speech" else 1
+        chosen = rng.choice(len(names), size=min(count, len(names)), replace=False)
+        return NoiseDraw(category, tuple((names[i], float(rng.random())) for i in chosen), snr_db)
+
+
+def _part(names: Sequence[str], part: str) -> tuple[str, ...]:
+    """Every third file in name order is for testing: a fixed rule that needs no list and holds on any machine."""
+    ordered = sorted(names)
+    if part == "all":
+        return tuple(ordered)
+    return tuple(name for index, name in enumerate(ordered) if (index % 3 == 2) == (part == "test"))
+
+
+def load_noise(source: str | Path | None = None, part: str = "train") -> NoiseCorpus:
+    """Open a noise corpus.
+
+    Args:
+        source: A folder in MUSAN's layout, ``"generated"`` for noise that is computed (needs no files), or ``None``
+            for the noise of the local data folder, and generated noise where there is none.
+        part: ``"train"``, ``"test"`` (every third file of each category in name order; disjoint) or ``"all"``.
+
+    Raises:
+        DatasetError: The folder is missing or has no audio in MUSAN's layout, or ``part`` is unknown.
+
+    Example:
+        >>> train, test = load_noise("generated", "train"), load_noise("generated", "test")
+        >>> set(train.files["noise"]) & set(test.files["noise"])
+        set()
+    """
+    if part not in ("train", "test", "all"):
+        raise DatasetError(f"noise part must be train, test or all, not {part!r}")
+    if source is None:
+        source = local_noise() or "generated"
+    if str(source) == "generated":
+        return NoiseCorpus({category: _part(names, part) for category, names in GENERATED.items()}, None)
+    root = Path(source)
+    if not root.is_dir():
+        raise DatasetError(f"noise folder {str(source)!r} does not exist; give a folder in MUSAN's layout or 'generated'")
+    files = {
+        category: _part(
+            [p.relative_to(root).as_posix() for p in (root / category).rglob("*") if p.suffix.lower() in SUFFIXES], part
+        )
+        for category in CATEGORIES
+    }
+    if not any(files.values()):
+        raise DatasetError(
+            f"no audio under {str(source)!r} in MUSAN's layout <category>/<source>/*.wav with categories "
+            f"{', '.join(CATEGORIES)}; check the folder"
+        )
+    return NoiseCorpus(files, root)

@@ -1,0 +1,190 @@
+"""ESPnet's recurrent encoders (``rnn`` and ``vgg_rnn``) under the contract of `SpeechEncoder`.
+
+The networks are run here, from ESPnet's own modules and weights, rather than through ESPnet's ``forward``:
+this way every utterance of a padded batch gets exactly what it gets alone, in any order of lengths, and a
+CPU is several times faster. For an utterance alone the values are ESPnet's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from espnet2.asr.encoder.rnn_encoder import RNNEncoder
+from espnet2.asr.encoder.vgg_rnn_encoder import VGGRNNEncoder
+from espnet2.asr.frontend.default import DefaultFrontend
+from torch import Tensor, nn
+
+from hfprobe.encoders.base import SpeechEncoder, SpeechEncoderOutput
+from hfprobe.encoders.espnet.decoding import CTCText
+from hfprobe.encoders.espnet.frontend import DeltaFrontend, log_mel, valid_frames
+from hfprobe.encoders.espnet.layers import layer_specs
+from hfprobe.encoders.espnet.normalize import PerUtteranceMVN, StoredMVN
+from hfprobe.encoders.espnet.recurrent import run_recurrent_layer
+from hfprobe.encoders.espnet.vgg import flatten_map, halve, vgg_maps
+from hfprobe.errors import EncoderError
+
+SAMPLING_RATE = 16000
+
+
+class EspnetEncoder(SpeechEncoder):
+    """A recurrent ESPnet encoder with its frontend, normalisation and CTC head.
+
+    Layers of ``vgg_rnn``: ``cnn1`` relu(conv1_1), ``cnn2`` after pool 1, ``cnn3`` relu(conv2_1), ``cnn4``
+    after pool 2, then the recurrent layers. A recurrent layer is named after its type (``blstm1``,
+    ``lstm1``, ``bgru1``, ``gru1``) and read where the next layer reads it: with projections,
+    tanh(projection(subsampled output)), the last without tanh; without projections, the output itself, the
+    last as tanh(projection).
+
+    Args:
+        name: Short name for results.
+        frontend: ESPnet's ``DefaultFrontend`` (no enhancement) or a `DeltaFrontend`, at 16 kHz.
+        normalize: Feature normaliser, or None.
+        encoder: ESPnet's ``RNNEncoder`` or ``VGGRNNEncoder``.
+        ctc: Linear layer from the encoder's output to token scores, or None.
+        text: How tokens become text, or None; needs ``ctc``.
+
+    Raises:
+        EncoderError: If the parts are of a kind that is not supported or do not fit one another.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        frontend: DefaultFrontend,
+        normalize: StoredMVN | PerUtteranceMVN | None,
+        encoder: RNNEncoder | VGGRNNEncoder,
+        ctc: nn.Linear | None = None,
+        text: CTCText | None = None,
+    ):
+        _check_frontend(frontend)
+        super().__init__(name, layer_specs(encoder, frontend.output_size(), frontend.hop_length))
+        self.frontend = frontend
+        self.normalize = normalize
+        self.encoder = encoder
+        self.ctc = nn.ModuleDict({"ctc_lo": ctc}) if ctc is not None else None
+        self.text = text
+        self.sampling_rate = SAMPLING_RATE
+        self.min_samples = frontend.stft.n_fft // 2 + 1
+        # Where ESPnet itself would let padding in: unmasked convolutions, the STFT's reflection, padded
+        # variance.
+        padded_variance = isinstance(normalize, PerUtteranceMVN) and normalize.norm_vars
+        self.padding_sensitive = (
+            isinstance(encoder, VGGRNNEncoder) or not isinstance(frontend, DeltaFrontend) or padded_variance
+        )
+
+    def hidden_lengths_for(self, samples: int | Tensor) -> tuple[int | Tensor, ...]:
+        """Frames of each layer: ``1 + samples // hop`` mel frames, rounded up at each halving."""
+        hop = self.frontend.hop_length
+        frames = 1 + samples // hop
+        # Rounding up at every halving is the same as rounding up once.
+        return tuple(-(-frames // (spec.stride // hop)) for spec in self.layers)
+
+    def features(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised input features of each utterance.
+
+        Args:
+            waveforms: ``(batch, samples)``, zeros past each utterance.
+            lengths: ``(batch,)`` samples.
+
+        Returns:
+            ``(batch, frames, dim)``, zero past each utterance, and ``(batch,)`` frames.
+        """
+        if isinstance(self.frontend, DeltaFrontend):
+            features, frames = self.frontend(waveforms, lengths)
+        else:
+            features, frames = log_mel(self.frontend, waveforms, lengths)
+        return (features if self.normalize is None else self.normalize(features, frames)), frames
+
+    def _encode(self, waveforms: Tensor, lengths: Tensor, output_hidden_states: bool) -> SpeechEncoderOutput:
+        with _full_precision(waveforms.device):
+            x, frames = self.features(waveforms, lengths)
+            states: list[Tensor] = []
+            if isinstance(self.encoder, VGGRNNEncoder):
+                maps = vgg_maps(self.encoder.enc[0], x, frames)
+                if output_hidden_states:
+                    states += [flatten_map(values) for values, _ in maps[:-1]]
+                x, frames = flatten_map(maps[-1][0]), maps[-1][1]
+                states.append(x)
+            states += self._recurrent_states(x, frames)
+            logits = self.ctc["ctc_lo"](states[-1]) if self.ctc is not None else None
+        return SpeechEncoderOutput(
+            last_hidden_state=states[-1],
+            hidden_states=tuple(states) if output_hidden_states else None,
+            hidden_lengths=self.hidden_lengths_for(lengths),
+            logits=logits,
+        )
+
+    def _recurrent_states(self, x: Tensor, frames: Tensor) -> list[Tensor]:
+        """Outputs of the recurrent layers, zero past each utterance."""
+        states = []
+        stack = self.encoder.enc[-1]
+        plain = hasattr(stack, "nbrnn")
+        count = stack.nbrnn.num_layers if plain else stack.elayers
+        for layer in range(count):
+            last = layer == count - 1
+            if plain:
+                x = run_recurrent_layer(stack.nbrnn, layer, x, frames)
+                x = torch.tanh(stack.l_last(x)) if last else F.dropout(x, stack.nbrnn.dropout, self.training)
+            else:
+                rnn = getattr(stack, f"{'birnn' if stack.bidir else 'rnn'}{layer}")
+                x = run_recurrent_layer(rnn, 0, x, frames)
+                if stack.subsample[layer + 1] == 2:
+                    x, frames = x[:, ::2], halve(frames)
+                x = getattr(stack, f"bt{layer}")(x)
+                # ESPnet drops out in eval() too; here only in training.
+                x = x if last else torch.tanh(F.dropout(x, stack.dropout, self.training))
+            x = x.masked_fill(~valid_frames(frames, x.shape[1])[..., None], 0.0)
+            states.append(x)
+        return states
+
+    @torch.no_grad()
+    def transcribe(self, waveforms: Tensor, lengths: Tensor | Sequence[int] | None = None) -> list[str]:
+        """Recognise by the best token of each frame (greedy CTC).
+
+        Args:
+            waveforms: ``(batch, samples)`` float32 in [-1, 1].
+            lengths: ``(batch,)`` samples of each utterance.
+
+        Returns:
+            One text per utterance.
+
+        Raises:
+            EncoderError: If the model was trained without CTC, or the input is wrong.
+        """
+        if self.ctc is None or self.text is None:
+            return super().transcribe(waveforms, lengths)
+        output = self(waveforms, lengths, output_hidden_states=False)
+        best = output.logits.argmax(dim=-1).tolist()
+        return [
+            self.text.decode(row[:size])
+            for row, size in zip(best, output.hidden_lengths[-1].tolist(), strict=True)
+        ]
+
+
+def _check_frontend(frontend: DefaultFrontend) -> None:
+    """Refuse frontends whose features `log_mel` would not reproduce."""
+    if not isinstance(frontend, DefaultFrontend) or frontend.stft is None:
+        kind = type(frontend).__name__
+        raise EncoderError(f"expected ESPnet's default frontend with an STFT, or 'delta', got {kind}")
+    enhancement = frontend.frontend
+    if enhancement is not None and (enhancement.wpe is not None or enhancement.beamformer is not None):
+        raise EncoderError("expected a frontend without WPE or beamformer, got one: it is not supported")
+    if not frontend.stft.center:
+        raise EncoderError("expected a centred STFT, got center: false: it is not supported")
+    rate = frontend.logmel.mel_options["sr"]
+    if rate != SAMPLING_RATE:
+        raise EncoderError(f"expected an encoder for {SAMPLING_RATE} Hz, got {rate} Hz: it is not supported")
+
+
+@contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """Keep a GPU from rounding convolutions and recurrences to TF32, which depends on the batch."""
+    if device.type != "cuda":
+        yield
+        return
+    cudnn = torch.backends.cudnn
+    with cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False):
+        yield

@@ -1,0 +1,173 @@
+"""What lies in an ESPnet experiment folder: the configuration, the weights, the token list."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from hfprobe.errors import EncoderError
+
+CONFIG_NAME = "config.yaml"
+META_NAME = "meta.yaml"
+_EPOCH = re.compile(r"(\d+)epoch\.pth")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment on disk.
+
+    Args:
+        name: Name of the folder.
+        config: Content of ``config.yaml``.
+        folder: Where the configuration lies; relative paths in it are looked up there.
+        weights: The file of weights.
+    """
+
+    name: str
+    config: dict[str, Any]
+    folder: Path
+    weights: Path
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The token list, from the configuration or from the file that it names.
+
+        Raises:
+            EncoderError: If there is no list and no such file.
+        """
+        listed = self.config.get("token_list")
+        if isinstance(listed, str):
+            source = next((path for path in (self.folder / listed, Path(listed)) if path.is_file()), None)
+            if source is None:
+                raise EncoderError(f"token_list of {self.folder} names a missing file: put {listed} there")
+            listed = source.read_text(encoding="utf-8").splitlines()
+        if not isinstance(listed, list) or not listed:
+            raise EncoderError(f"expected a token_list in the configuration in {self.folder}, got {listed!r}")
+        return tuple(str(token) for token in listed)
+
+
+def open_experiment(path: str | Path, weights: str | None = None) -> Experiment:
+    """Find the parts of an experiment.
+
+    Args:
+        path: Experiment folder with ``config.yaml``; unpacked ``espnet2.bin.pack`` archive (or Hub
+            repository) with ``meta.yaml``; or one weight file inside an experiment folder.
+        weights: Name of the weight file in the folder; found by `find_weights` where None.
+
+    Returns:
+        The experiment.
+
+    Raises:
+        EncoderError: If a part is missing or cannot be read.
+    """
+    path = Path(path)
+    if path.is_file():
+        path, weights = path.parent, path.name
+    config_file, meta_weights = path / CONFIG_NAME, None
+    if (path / META_NAME).is_file():
+        meta = _read_yaml(path / META_NAME)
+        config_file = path / (meta.get("yaml_files") or {}).get("asr_train_config", CONFIG_NAME)
+        meta_weights = (meta.get("files") or {}).get("asr_model_file")
+    if not config_file.is_file():
+        raise EncoderError(f"expected {CONFIG_NAME} in {path}, found none: give an ESPnet experiment folder")
+    if weights is not None:
+        file = config_file.parent / weights
+    elif meta_weights is not None:
+        file = path / meta_weights
+    else:
+        file = find_weights(config_file.parent)
+    if not file.is_file():
+        found = ", ".join(sorted(item.name for item in _candidates(file.parent))) or "none"
+        raise EncoderError(f"expected the weights {file.name} in {file.parent}, found: {found}")
+    return Experiment(path.resolve().name, _read_yaml(config_file), config_file.parent, file)
+
+
+def find_weights(folder: Path) -> Path:
+    """Choose the weight file of a folder.
+
+    In this order: ``model.safetensors``; an average ``valid.*.ave*.pth``; a best ``valid.*.best.pth``; the
+    last epoch ``<N>epoch.pth``; any other ``*.pth`` or ``*.safetensors``. Among several of a kind the
+    newest by modification time (the last by name where equal) is taken. ``checkpoint.pth`` holds the
+    optimiser and is never taken.
+
+    Args:
+        folder: Where to look.
+
+    Returns:
+        Path of the file.
+
+    Raises:
+        EncoderError: If there is none.
+    """
+    candidates = _candidates(folder)
+    if not candidates:
+        raise EncoderError(
+            f"expected weights in {folder}, found none: copy model.safetensors, valid.loss.ave.pth, "
+            "valid.loss.best.pth or another .pth there"
+        )
+
+    def preference(file: Path) -> tuple:
+        epoch = _EPOCH.fullmatch(file.name)
+        kinds = (
+            file.name == "model.safetensors",
+            re.fullmatch(r"valid\..*\.ave.*\.pth", file.name) is not None,
+            re.fullmatch(r"valid\..*\.best\.pth", file.name) is not None,
+            epoch is not None,
+        )
+        return (*kinds, int(epoch[1]) if epoch else 0, file.stat().st_mtime, file.name)
+
+    return max(candidates, key=preference)
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """Read a weight file without running code from it.
+
+    Args:
+        file: A ``.safetensors`` file, or a ``.pth`` file that holds a dictionary of tensors.
+
+    Returns:
+        Tensors by name on the CPU; floating-point ones as float32, whatever they were on disk.
+
+    Raises:
+        EncoderError: If the file is damaged, or is a training checkpoint instead of weights.
+    """
+    try:
+        if file.suffix == ".safetensors":
+            state = load_file(file)
+        else:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise EncoderError(f"expected plain weights in {file}, could not read them: {reason}") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise EncoderError(
+            f"expected a dictionary of tensors in {file}, got something else: "
+            "a training checkpoint? give a file such as valid.loss.best.pth"
+        )
+    return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+
+
+def _candidates(folder: Path) -> list[Path]:
+    files = [*folder.glob("*.safetensors"), *folder.glob("*.pth")]
+    return [file for file in files if file.is_file() and file.name != "checkpoint.pth"]
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise EncoderError(f"expected YAML in {file}, could not read it: {reason}") from error
+    if not isinstance(content, dict):
+        kind = type(content).__name__
+        raise EncoderError(f"expected a mapping in {file}, got {kind}: is it an ESPnet file?")
+    return content

@@ -1,0 +1,151 @@
+"""Rebuild an encoder from an ESPnet experiment folder, strictly and without ESPnet's task.
+
+ESPnet's own route imports ``espnet2.tasks.asr`` (8 s), needs the statistics file of the training machine
+and loads with ``strict=False``, so that a checkpoint without one weight passes in silence. Here the parts
+are built from ``config.yaml``, and every weight must be there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from espnet2.asr.encoder.rnn_encoder import RNNEncoder
+from espnet2.asr.encoder.vgg_rnn_encoder import VGGRNNEncoder
+from espnet2.asr.frontend.default import DefaultFrontend
+from torch import Tensor, nn
+from typeguard import TypeCheckError
+
+from hfprobe.encoders.espnet.adapter import EspnetEncoder
+from hfprobe.encoders.espnet.decoding import CTCText
+from hfprobe.encoders.espnet.experiment import Experiment, open_experiment, read_weights
+from hfprobe.encoders.espnet.frontend import FRONTEND_NAME, DeltaFrontend
+from hfprobe.encoders.espnet.normalize import PerUtteranceMVN, StoredMVN
+from hfprobe.errors import EncoderError
+
+ENCODERS: dict[str, type[nn.Module]] = {"rnn": RNNEncoder, "vgg_rnn": VGGRNNEncoder}
+FRONTENDS: dict[str, type[DefaultFrontend]] = {"default": DefaultFrontend, FRONTEND_NAME: DeltaFrontend}
+NORMALIZERS = ("global_mvn", "utterance_mvn")
+# Parts of a recogniser that lie beside or after the encoder: their weights are not read.
+_IGNORED = ("decoder.", "joint_network.", "specaug.", "criterion_att.", "criterion_transducer.")
+
+
+def load_espnet(
+    path: str | Path,
+    *,
+    weights: str | None = None,
+    random_init: bool = False,
+    seed: int = 0,
+    name: str | None = None,
+) -> EspnetEncoder:
+    """Load the encoder of an ESPnet experiment.
+
+    Args:
+        path: Experiment folder, unpacked archive with ``meta.yaml``, or a weight file inside an experiment
+        folder. weights: Name of the weight file; chosen by `experiment.find_weights` where None.
+        random_init: Leave encoder and CTC head at PyTorch's random initialisation (the floor); frontend and
+            normalisation are still those of the experiment.
+        seed: Of the random initialisation.
+        name: Name of the encoder; that of the folder where None. ``-random<seed>`` is added to a random one.
+
+    Returns:
+        The encoder, in ``eval()`` mode, on the CPU, in float32.
+
+    Raises:
+        EncoderError: If a file is missing or damaged, the configuration is not supported, or a weight is
+            missing, surplus or of another shape.
+    """
+    experiment = open_experiment(path, weights)
+    # The forked generator makes random weights repeatable and leaves the caller's own numbers alone.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _build(experiment, name or experiment.name)
+    stored = read_weights(experiment.weights)
+    state = {key: value for key, value in stored.items() if not key.startswith(_IGNORED)}
+    _check_state(model, state, experiment.weights)
+    if random_init:
+        state.update({k: v for k, v in model.state_dict().items() if k.startswith(("encoder.", "ctc."))})
+        model.name = f"{model.name}-random{seed}"
+    model.load_state_dict(state, strict=True)
+    return model.eval()
+
+
+def _build(experiment: Experiment, name: str) -> EspnetEncoder:
+    """Make the parts that ``config.yaml`` describes, with random weights."""
+    config = experiment.config
+    for part in ("preencoder", "postencoder"):
+        if config.get(part) is not None:
+            got = config[part]
+            raise EncoderError(f"{part} {got!r} of {experiment.folder} is not supported: only none is")
+    frontend_class = _choose("frontend", config.get("frontend", "default"), FRONTENDS, experiment)
+    encoder_class = _choose("encoder", config.get("encoder", "rnn"), ENCODERS, experiment)
+    frontend = _make(frontend_class, config.get("frontend_conf"), "frontend_conf", experiment)
+    width = frontend.output_size()
+    normalize = _normalizer(config.get("normalize"), config.get("normalize_conf") or {}, width, experiment)
+    encoder = _make(encoder_class, config.get("encoder_conf"), "encoder_conf", experiment, input_size=width)
+    model_conf = config.get("model_conf") or {}
+    ctc = text = None
+    # With weight 0 ESPnet builds no CTC head.
+    if float(model_conf.get("ctc_weight", 0.5)) > 0:
+        blank = model_conf.get("sym_blank", "<blank>")
+        space = model_conf.get("sym_space", "<space>")
+        text = CTCText(experiment.tokens, config.get("token_type") or "char", blank, space)
+        ctc = nn.Linear(encoder.output_size(), len(text.tokens))
+    return EspnetEncoder(name, frontend, normalize, encoder, ctc, text)
+
+
+def _choose(kind: str, value: str | None, choices: dict[str, type], experiment: Experiment) -> type:
+    """The class behind a name of the configuration."""
+    if value not in choices:
+        known = ", ".join(sorted(choices))
+        raise EncoderError(f"{kind} {value!r} of {experiment.folder} is not supported: supported are {known}")
+    return choices[value]
+
+
+def _make(
+    make: Callable[..., nn.Module],
+    conf: dict[str, Any] | None,
+    key: str,
+    experiment: Experiment,
+    **extra: Any,
+) -> nn.Module:
+    """Call a class of ESPnet with options from the configuration."""
+    try:
+        return make(**extra, **(conf or {}))
+    except (TypeError, ValueError, TypeCheckError) as error:
+        reason = str(error).splitlines()[0]
+        raise EncoderError(f"{key} of {experiment.folder} does not fit {make.__name__}: {reason}") from error
+
+
+def _normalizer(
+    kind: str | None, conf: dict[str, Any], width: int, experiment: Experiment
+) -> StoredMVN | PerUtteranceMVN | None:
+    """The feature normaliser of the configuration."""
+    if kind is None:
+        return None
+    if kind == "global_mvn":
+        return StoredMVN(width, conf.get("norm_means", True), conf.get("norm_vars", True))
+    if kind == "utterance_mvn":
+        return _make(PerUtteranceMVN, conf, "normalize_conf", experiment)
+    known = ", ".join((*NORMALIZERS, "none"))
+    raise EncoderError(f"normalize {kind!r} of {experiment.folder} is not supported: supported are {known}")
+
+
+def _check_state(model: nn.Module, state: dict[str, Tensor], file: Path) -> None:
+    """Refuse weights that are not exactly those of the model."""
+    expected = model.state_dict()
+    missing, surplus = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    shapes = [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
+        for key in expected.keys() & state.keys()
+        if state[key].shape != expected[key].shape
+    ]
+    problems = [
+        f"{len(keys)} {what}: {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}"
+        for what, keys in (("missing", missing), ("surplus", surplus), ("of another shape", sorted(shapes)))
+        if keys
+    ]
+    if problems:
+        raise EncoderError(f"weights in {file} do not match the configuration: {'; '.join(problems)}")

@@ -1,0 +1,165 @@
+"""Checkpoints of a training that can go on as if it had never stopped.
+
+```
+checkpoints/step-00000500/trainer.json          step, minutes, what has to match on resumption
+                          probes.safetensors    weights and statistics of all probes
+                          optimizer.pt          AdamW's moments
+                          rank-0.pt, ...        random number generators and stream of each process
+```
+A checkpoint is written under another name and renamed when complete, and the last two are kept. The `.pt` files are
+read with `weights_only=True`: a folder from elsewhere cannot run code. (Accelerate's own `save_state` pickles.)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from hfprobe.errors import BankError, ConfigError
+
+KEEP = 2
+_ARRAY = "__ndarray__"
+
+
+def to_plain(value: Any, place: str = "stream state") -> Any:
+    """A copy made of plain values and tensors only, which `weights_only` loading accepts.
+
+    Args:
+        value: Nested dictionaries, lists, tuples, strings, bytes, numbers, None, tensors, NumPy arrays and numbers.
+        place: Where the value is, for the message.
+
+    Returns:
+        The copy; NumPy arrays become marked tensors.
+
+    Raises:
+        ConfigError: If there is anything else in it.
+
+    Example:
+        >>> to_plain({"position": np.int64(3)})
+        {'position': 3}
+    """
+    if isinstance(value, dict):
+        return {to_plain(key, place): to_plain(item, f"{place}[{key!r}]") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        items = [to_plain(item, f"{place}[{index}]") for index, item in enumerate(value)]
+        return items if isinstance(value, list) else tuple(items)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        return {_ARRAY: torch.from_numpy(value.copy())}
+    if isinstance(value, torch.Tensor) or value is None or type(value) in (str, bytes, int, float, bool):
+        return value
+    raise ConfigError(
+        f"expected plain values, tensors and numeric arrays in {place}, got {type(value).__name__}; "
+        "make the stream's state_dict() return those"
+    )
+
+
+def from_plain(value: Any) -> Any:
+    """The inverse of `to_plain`."""
+    if isinstance(value, dict):
+        if set(value) == {_ARRAY}:
+            return value[_ARRAY].numpy()
+        return {key: from_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(from_plain(item) for item in value)
+    return value
+
+
+def random_state() -> dict:
+    """State of the global random number generators of this process."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    numpy = np.random.get_state(legacy=False)
+    return {"python": random.getstate(), "numpy": numpy, "torch": torch.get_rng_state(), "cuda": cuda}
+
+
+def set_random_state(state: dict) -> None:
+    """Put the global random number generators back."""
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def write(
+    root: Path, accelerator: Any, trainer: dict, tensors: dict[str, torch.Tensor], optimizer: dict, local: dict
+) -> None:
+    """Write one checkpoint; every process calls this after the same step.
+
+    Args:
+        root: The `checkpoints` folder.
+        accelerator: Accelerate's, for the processes' rank and for waiting.
+        trainer: JSON values; `step` names the checkpoint.
+        tensors: Weights and buffers.
+        optimizer: `state_dict` of the optimiser.
+        local: What belongs to this process only.
+    """
+    final = root / f"step-{trainer['step']:08d}"
+    temporary = root / f".{final.name}.tmp"
+    main = accelerator.is_main_process
+    if main:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+    accelerator.wait_for_everyone()
+    torch.save(to_plain(local, "state"), temporary / f"rank-{accelerator.process_index}.pt")
+    if main:
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()},
+                  temporary / "probes.safetensors")
+        torch.save(optimizer, temporary / "optimizer.pt")
+        (temporary / "trainer.json").write_text(json.dumps(trainer, indent=2) + "\n", encoding="utf-8")
+    accelerator.wait_for_everyone()
+    if main:
+        shutil.rmtree(final, ignore_errors=True)
+        os.rename(temporary, final)
+        for old in available(root)[KEEP:]:
+            shutil.rmtree(old)
+    accelerator.wait_for_everyone()
+
+
+def available(root: Path) -> list[Path]:
+    """Complete checkpoints, newest first."""
+    return sorted((path for path in root.glob("step-" + "[0-9]" * 8) if path.is_dir()), reverse=True)
+
+
+def clear(root: Path) -> None:
+    """Remove all checkpoints, so that a fresh run is never mistaken for an old one's continuation."""
+    for path in [*available(root), *root.glob(".step-*.tmp")]:
+        shutil.rmtree(path)
+
+
+def read(folder: Path, rank: int) -> tuple[dict, dict[str, torch.Tensor], dict, dict]:
+    """Read one checkpoint.
+
+    Args:
+        folder: One of `available`.
+        rank: This process's rank.
+
+    Returns:
+        trainer, tensors, optimizer and local, as given to `write`.
+
+    Raises:
+        BankError: If a file is missing or broken.
+    """
+    try:
+        trainer = json.loads((folder / "trainer.json").read_text(encoding="utf-8"))
+        tensors = load_file(folder / "probes.safetensors")
+        optimizer = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
+        local = torch.load(folder / f"rank-{rank}.pt", map_location="cpu", weights_only=True)
+    except (OSError, ValueError, RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise BankError(
+            f"expected a complete checkpoint in {folder}, got: {reason}; remove that folder to resume from the one "
+            "before, or start again with resume=False"
+        ) from error
+    return trainer, tensors, optimizer, from_plain(local)

@@ -1,0 +1,152 @@
+"""All probes of an encoder as one module that is trained by one optimiser, without the probes noticing one another.
+
+Weights, choice of frames, normalisation and gradient clipping belong to each probe alone, so training nine layers
+together gives each the probe it would have become on its own (a test compares them bit for bit).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from hfprobe.audio import MelConfig
+from hfprobe.errors import ConfigError, LayerError
+from hfprobe.probes.configuration import HighwayProbeConfig
+from hfprobe.probes.losses import PackedFrames, masked_l1, mel_targets, pack_frames
+from hfprobe.probes.modeling import HighwayProbe
+from hfprobe.probes.training_config import ProbeTrainingConfig
+
+
+def derived_seed(*parts: object) -> int:
+    """A seed for one purpose, independent of the seeds for others.
+
+    Because a seed is derived for each (run, layer, process, step), there is no generator whose state would have to
+    be saved, and no layer's draw depends on which other layers are trained.
+
+    Example:
+        >>> derived_seed(0, "blstm1", "weights") == derived_seed(0, "blstm2", "weights")
+        False
+    """
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def choose_layers(encoder: Any, layers: Iterable[str] | None) -> list[Any]:
+    """Specifications of the layers to train, in the encoder's order.
+
+    Args:
+        encoder: A `SpeechEncoder`.
+        layers: Their names; all if None.
+
+    Returns:
+        List of `LayerSpec`.
+
+    Raises:
+        LayerError: If a name is unknown, or there is none.
+    """
+    known = [spec.name for spec in encoder.layers]
+    wanted = known if layers is None else [layers] if isinstance(layers, str) else list(layers)
+    unknown = [name for name in wanted if name not in known]
+    if unknown or not wanted:
+        what = f"no layer {unknown[0]!r}" if unknown else "no layers asked for"
+        raise LayerError(f"{what} in encoder {encoder.name!r}; choose from {', '.join(known)}")
+    return [spec for spec in encoder.layers if spec.name in wanted]
+
+
+class ProbeSet(nn.Module):
+    """Freshly initialised probes.
+
+    Args:
+        specs: The layers.
+        config: Training settings.
+        mel_config: Mel settings.
+        encoder: Name of the encoder.
+        fingerprint: Its fingerprint.
+    """
+
+    def __init__(
+        self, specs: Sequence[Any], config: ProbeTrainingConfig, mel_config: MelConfig, encoder: str, fingerprint: str
+    ):
+        super().__init__()
+        self.probes = nn.ModuleDict()
+        for spec in specs:
+            settings = HighwayProbeConfig(
+                input_dim=spec.dim,
+                layer=spec.name,
+                stride=spec.stride,
+                mel=mel_config.to_dict(),
+                hidden_dim=config.hidden_dim,
+                num_layers=config.num_layers,
+                gate_bias=config.gate_bias,
+                encoder=encoder,
+                encoder_fingerprint=fingerprint,
+            )
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(derived_seed(config.seed, spec.name, "weights"))
+                self.probes[spec.name] = HighwayProbe(settings).train()
+
+    def forward(self, packed: dict[str, PackedFrames]) -> dict[str, torch.Tensor]:
+        """Loss of each layer on its packed frames."""
+        return {
+            name: masked_l1(self.probes[name].frames_to_mel(part.frames), part.target, part.mask)
+            for name, part in packed.items()
+        }
+
+    def clip_gradients(self, max_norm: float) -> None:
+        """Clip each probe's gradient by its own norm."""
+        for probe in self.probes.values():
+            nn.utils.clip_grad_norm_(probe.parameters(), max_norm, foreach=True)
+
+    def pack(
+        self, encoder: Any, batch: Any, mel_config: MelConfig, mel_frames: int | None = None, seed: Sequence = ()
+    ) -> dict[str, PackedFrames]:
+        """Encode a batch once and gather every layer's frames.
+
+        Args:
+            encoder: A `SpeechEncoder` in eval mode, on the probes' device.
+            batch: A `SpeechBatch`; the target is the mel of `batch.waveforms`, of what went in.
+            mel_config: Mel settings.
+            mel_frames: Mel frames per layer, a random choice; all if None.
+            seed: Parts of the seed of the choice; the layer's name is added.
+
+        Returns:
+            Layer name to packed frames.
+        """
+        device = next(self.parameters()).device
+        waveforms, lengths = batch.waveforms.to(device), batch.lengths.to(device)
+        with torch.no_grad():
+            mel, mel_lengths = mel_targets(waveforms, lengths, mel_config)
+            output = encoder(waveforms, lengths, output_hidden_states=True)
+            packed = {}
+            for index, spec in enumerate(encoder.layers):
+                if spec.name not in self.probes:
+                    continue
+                generator = torch.Generator().manual_seed(derived_seed(*seed, spec.name))
+                packed[spec.name] = pack_frames(
+                    output.hidden_states[index],
+                    output.hidden_lengths[index],
+                    mel,
+                    mel_lengths,
+                    self.probes[spec.name].config.upsampling,
+                    mel_frames,
+                    generator,
+                )
+        return packed
+
+
+def require_finite(losses: dict[str, float], step: int) -> None:
+    """Stop a training that has diverged.
+
+    Raises:
+        ConfigError: If a loss is NaN or infinite.
+    """
+    for name, value in losses.items():
+        if value != value or value in (float("inf"), float("-inf")):
+            raise ConfigError(
+                f"expected a finite loss for layer {name!r}, got {value} at step {step}; lower learning_rate, "
+                "or check the encoder's hidden states for NaN"
+            )

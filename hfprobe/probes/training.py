@@ -1,0 +1,299 @@
+"""Training of all probes of an encoder in one pass over the data.
+
+Each batch is encoded once, its mel-spectrogram computed once, and every layer's probe takes one step. The loop is
+Accelerate's (one process, or many under torchrun: gradients are averaged) without a prepared data loader, because
+the stream of each process is the caller's. Interrupted and resumed training gives the same weights bit for bit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hfprobe.audio import MelConfig
+from hfprobe.errors import ConfigError, DatasetError
+from hfprobe.probes import checkpoints
+from hfprobe.probes.bank import ProbeBank, describe_environment
+from hfprobe.probes.bank_files import FLOOR
+from hfprobe.probes.configuration import MeanProbeConfig
+from hfprobe.probes.modeling import MeanProbe
+from hfprobe.probes.normalisation import ProbeStatistics
+from hfprobe.probes.probe_set import ProbeSet, choose_layers, require_finite
+from hfprobe.probes.training_config import FREE_SETTINGS, ProbeTrainingConfig
+
+LOG = "train_log.jsonl"
+SETTINGS = "training.json"
+
+
+def train_bank(
+    encoder: Any,
+    stream: Iterable,
+    output: str | Path,
+    config: ProbeTrainingConfig | None = None,
+    mel_config: MelConfig | None = None,
+    layers: Sequence[str] | None = None,
+    resume: bool = True,
+    progress: bool = True,
+    dev_batches: Iterable | None = None,
+) -> ProbeBank:
+    """Train one probe per layer and save the bank.
+
+    Args:
+        encoder: A `SpeechEncoder`; it is not changed, but moved to the training device.
+        stream: Endless iterable of `SpeechBatch` with `state_dict()` and `load_state_dict()`; under torchrun, this
+            process's own share.
+        output: Folder for the bank, `train_log.jsonl`, `training.json` and `checkpoints/`.
+        config: Training settings; the defaults if None.
+        mel_config: Mel settings; the defaults if None.
+        layers: Names of the layers; all if None.
+        resume: Go on from the newest checkpoint in `output`, if there is one; otherwise begin anew and remove any.
+        progress: Show a progress bar.
+        dev_batches: Batches to measure the loss on now and then; the same in every process.
+
+    Returns:
+        The bank as trained, in float32 (the saved one has `config.save_dtype`).
+
+    Raises:
+        ConfigError: If settings contradict one another or a checkpoint, or the training diverges.
+        LayerError: If a layer is unknown.
+        DatasetError: If the stream ends.
+        BankError: If a checkpoint is broken.
+    """
+    trainer = _Trainer(encoder, stream, Path(output), config, mel_config, layers, dev_batches)
+    was_training = encoder.training
+    encoder.eval()
+    try:
+        return trainer.run(resume, progress)
+    finally:
+        encoder.train(was_training)
+
+
+class _Trainer:
+    """State of one training; see `train_bank`."""
+
+    def __init__(self, encoder, stream, output, config, mel_config, layers, dev_batches):
+        from accelerate import Accelerator
+
+        self.config = config = config or ProbeTrainingConfig()
+        self.mel_config, self.output, self.stream = mel_config or MelConfig(), output, stream
+        if not (hasattr(stream, "state_dict") and hasattr(stream, "load_state_dict")):
+            raise ConfigError(
+                f"expected a stream with state_dict() and load_state_dict(), got {type(stream).__name__}; "
+                "use hfprobe.data.SpeechStream"
+            )
+        if encoder.sampling_rate != self.mel_config.sampling_rate:
+            raise ConfigError(
+                f"expected mel settings for {encoder.sampling_rate} Hz, the encoder's rate, got "
+                f"{self.mel_config.sampling_rate} Hz; set sampling_rate"
+            )
+        specs = choose_layers(encoder, layers)
+        self.fingerprint = encoder.fingerprint
+        probes = ProbeSet(specs, config, self.mel_config, encoder.name, self.fingerprint)
+        self.accelerator = Accelerator(
+            cpu=config.device == "cpu", mixed_precision=config.mixed_precision, step_scheduler_with_optimizer=False
+        )
+        self.device = self.accelerator.device
+        self.encoder = encoder.to(self.device)
+        decay = [value for value in probes.parameters() if value.dim() > 1]
+        plain = [value for value in probes.parameters() if value.dim() == 1]
+        optimizer = torch.optim.AdamW(
+            [{"params": decay, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            lr=config.learning_rate,
+            fused=True,
+        )
+        self.model, self.optimizer = self.accelerator.prepare(probes, optimizer)
+        self.probes: ProbeSet = self.accelerator.unwrap_model(self.model)
+        every = list(dev_batches or [])
+        self.has_dev = bool(every)
+        self.dev = every[self.accelerator.process_index :: self.accelerator.num_processes]
+        self.step, self.elapsed, self.checkpointed_at = 0, 0.0, 0.0
+        # What a checkpoint must agree with before training may go on from it.
+        settings = {key: value for key, value in config.to_dict().items() if key not in FREE_SETTINGS}
+        self.identity = {
+            **settings,
+            "encoder": self.fingerprint,
+            "layers": [spec.name for spec in specs],
+            "mel": self.mel_config.to_dict(),
+            "processes": self.accelerator.num_processes,
+        }
+
+    # ---- the loop ------------------------------------------------------------------------------------------------
+
+    def run(self, resume: bool, progress: bool) -> ProbeBank:
+        from tqdm.auto import tqdm
+
+        resumed = resume and self._resume()
+        if not resumed and self.accelerator.is_main_process:
+            checkpoints.clear(self.output / "checkpoints")
+        self._prepare_output()
+        self.accelerator.wait_for_everyone()
+        self.clock = time.perf_counter() - self.elapsed
+        fraction, stop, _ = self._consult()
+        batches = iter(self.stream) if not stop else iter(())
+        if not resumed and not stop:
+            self._estimate_statistics(batches)
+        sums = torch.zeros(len(self.probes.probes), device=self.device)
+        summed = 0
+        hidden_bar = not (progress and self.accelerator.is_main_process)
+        with tqdm(total=self.config.max_steps, initial=self.step, disable=hidden_bar, desc="probes") as bar:
+            while not stop:
+                sums += self._train_step(self._next(batches), fraction)
+                summed += 1
+                self.step += 1
+                bar.update()
+                fraction, stop, due = self._consult()
+                if self.step % self.config.log_steps == 0 or stop:
+                    losses = self._mean_losses(sums / summed)
+                    require_finite(losses, self.step)
+                    bar.set_postfix(loss=f"{sum(losses.values()) / len(losses):.3f}")
+                    dev_due = self.config.dev_steps and self.step % self.config.dev_steps == 0
+                    self._log(losses, self.dev_losses() if stop or dev_due else None)
+                    sums.zero_()
+                    summed = 0
+                elif self.config.dev_steps and self.step % self.config.dev_steps == 0:
+                    self._log(None, self.dev_losses())
+                if due or stop:
+                    self._checkpoint()
+        return self._finish()
+
+    def _next(self, batches) -> Any:
+        try:
+            return next(batches)
+        except StopIteration:
+            raise DatasetError(
+                f"expected an endless stream of batches, it ended at step {self.step}; use hfprobe.data.SpeechStream"
+            ) from None
+
+    def _train_step(self, batch, fraction: float) -> torch.Tensor:
+        seed = (self.config.seed, "frames", self.accelerator.process_index, self.step)
+        packed = self.probes.pack(self.encoder, batch, self.mel_config, self.config.frames_per_batch, seed)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate_at(self.step, fraction)
+        losses = torch.stack(list(self.model(packed).values()))
+        # Probes share no weight, so the gradient of the sum is every probe's own gradient.
+        self.accelerator.backward(losses.sum())
+        if self.config.clip_norm is not None:
+            self.probes.clip_gradients(self.config.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return losses.detach()
+
+    def _consult(self) -> tuple[float, bool, bool]:
+        """Fraction of the training that is over, whether to stop, whether a checkpoint is due: process 0 decides."""
+        config = self.config
+        self.elapsed = time.perf_counter() - self.clock
+        by_steps = self.step / config.max_steps if config.max_steps else 0.0
+        by_clock = self.elapsed / (60 * config.max_minutes) if config.max_minutes else 0.0
+        due = bool(config.checkpoint_steps and self.step % config.checkpoint_steps == 0)
+        if config.checkpoint_minutes:
+            due |= self.elapsed - self.checkpointed_at >= 60 * config.checkpoint_minutes
+        fraction = max(by_steps, by_clock)
+        if self.accelerator.num_processes > 1:
+            # Clocks differ between processes, and one that stopped alone would leave the others waiting for ever.
+            told = torch.tensor([fraction, float(due)], dtype=torch.float64, device=self.device)
+            torch.distributed.broadcast(told, src=0)
+            fraction, due = told[0].item(), bool(told[1].item())
+        return min(1.0, fraction), fraction >= 1.0, due
+
+    # ---- statistics, losses --------------------------------------------------------------------------------------
+
+    def _estimate_statistics(self, batches) -> None:
+        gathered = {name: ProbeStatistics(probe) for name, probe in self.probes.probes.items()}
+        for _ in range(self.config.statistics_batches):
+            for name, packed in self.probes.pack(self.encoder, self._next(batches), self.mel_config).items():
+                gathered[name].add(packed)
+        for statistics in gathered.values():
+            for moments in (statistics.inputs, statistics.outputs):
+                moments.totals = self.accelerator.reduce(moments.totals, reduction="sum")
+            statistics.apply()
+
+    def _mean_losses(self, losses: torch.Tensor) -> dict[str, float]:
+        means = self.accelerator.reduce(losses, reduction="mean").tolist()
+        return dict(zip(self.probes.probes, means, strict=True))
+
+    def dev_losses(self) -> dict[str, float] | None:
+        """Mean absolute error of each layer over all valid dev frames; None without dev batches."""
+        if not self.has_dev:
+            return None
+        totals = torch.zeros(2, len(self.probes.probes), dtype=torch.float64, device=self.device)
+        with torch.no_grad():
+            for batch in self.dev:
+                packed = self.probes.pack(self.encoder, batch, self.mel_config)
+                for index, (name, loss) in enumerate(self.probes(packed).items()):
+                    n_frames = packed[name].mask.sum()
+                    totals[:, index] += torch.stack([loss * n_frames, n_frames])
+        totals = self.accelerator.reduce(totals, reduction="sum")
+        return dict(zip(self.probes.probes, (totals[0] / totals[1]).tolist(), strict=True))
+
+    # ---- files ---------------------------------------------------------------------------------------------------
+
+    def _prepare_output(self) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        self.output.mkdir(parents=True, exist_ok=True)
+        settings = {"config": self.config.to_dict(), **self.identity, "environment": describe_environment()}
+        _write_text(self.output / SETTINGS, json.dumps(settings, indent=2) + "\n")
+        log = self.output / LOG
+        lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.exists() else []
+        # Steps after the checkpoint are about to be done again; an interrupted write may have left half a line.
+        kept = [line for line in lines if line.endswith("\n") and 0 < json.loads(line)["step"] <= self.step]
+        _write_text(log, "".join(kept))
+
+    def _log(self, losses: dict | None, dev: dict | None) -> None:
+        if self.accelerator.is_main_process:
+            line = {"step": self.step, "seconds": round(self.elapsed, 3), "loss": losses, "dev_loss": dev}
+            kept = {key: value for key, value in line.items() if value is not None}
+            with open(self.output / LOG, "a", encoding="utf-8") as file:
+                file.write(json.dumps(kept) + "\n")
+
+    def _checkpoint(self) -> None:
+        trainer = {"step": self.step, "elapsed": self.elapsed, "identity": self.identity}
+        local = {"random": checkpoints.random_state(), "stream": self.stream.state_dict()}
+        root = self.output / "checkpoints"
+        checkpoints.write(
+            root, self.accelerator, trainer, self.probes.state_dict(), self.optimizer.state_dict(), local
+        )
+        self.checkpointed_at = self.elapsed
+
+    def _resume(self) -> bool:
+        found = checkpoints.available(self.output / "checkpoints")
+        if not found:
+            return False
+        trainer, tensors, optimizer, local = checkpoints.read(found[0], self.accelerator.process_index)
+        for key, value in self.identity.items():
+            if trainer["identity"].get(key) != value:
+                raise ConfigError(
+                    f"expected {key}={trainer['identity'].get(key)!r} as in {found[0]}, got {value!r}; "
+                    "restore it, use resume=False to begin anew, or choose another output folder"
+                )
+        self.probes.load_state_dict(tensors)
+        self.optimizer.load_state_dict(optimizer)
+        self.stream.load_state_dict(local["stream"])
+        checkpoints.set_random_state(local["random"])
+        self.step, self.elapsed = trainer["step"], trainer["elapsed"]
+        self.checkpointed_at = self.elapsed
+        return True
+
+    def _finish(self) -> ProbeBank:
+        probes = dict(self.probes.probes)
+        stride = self.mel_config.hop_length
+        floor = MeanProbe(MeanProbeConfig(layer=FLOOR, stride=stride, mel=self.mel_config.to_dict()))
+        floor.output_mean.copy_(next(iter(probes.values())).output_mean)
+        training = {**self.config.to_dict(), "steps": self.step, "minutes": round(self.elapsed / 60, 3)}
+        bank = ProbeBank(probes, floor, self.encoder.name, self.fingerprint, training)
+        if self.accelerator.is_main_process:
+            bank.save_pretrained(self.output, dtype=self.config.save_dtype)
+        self.accelerator.wait_for_everyone()
+        return bank
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

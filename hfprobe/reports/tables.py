@@ -1,0 +1,243 @@
+"""Tables of results: one in the shape of the paper's Table 2, a longer one with intervals and counts, and CSV.
+
+Source: Li, Yuan, Lee, "What does a network layer hear?", arXiv 1911.01102, Table 2 (rows: SNR and model; columns: layers).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from hfprobe.reports.model import REFERENCE_LAYERS, Measurement, ReportError, measurements, merge_orders
+
+MISSING = "–"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is written: its name, unit and digits, and what a reader should know about it."""
+
+    label: str
+    percent: bool
+    digits: int
+    meaning: str
+
+    def text(self, value: float | None) -> str:
+        """The printed number, without a unit; `–` for None.
+
+        Example:
+            >>> METRICS["eer"].text(0.0438), METRICS["stoi"].text(0.9291), METRICS["stoi"].text(None)
+            ('4.38', '0.929', '–')
+        """
+        return MISSING if value is None else f"{self.scaled(value):.{self.digits}f}"
+
+    def scaled(self, value: float) -> float:
+        """The value in the unit of `axis`: per cent, or as it is."""
+        return 100 * value if self.percent else value
+
+    @property
+    def axis(self) -> str:
+        """Label with unit."""
+        return f"{self.label} (%)" if self.percent else self.label
+
+
+METRICS = {
+    "eer": Metric("EER", True, 2, "speaker verification: 0 % knows every speaker again, 50 % is guessing"),
+    "mindcf": Metric("minDCF", False, 3, "speaker verification cost: 0 is perfect, 1 is useless"),
+    "stoi": Metric("STOI", False, 3, "intelligibility against the clean original, 1 is perfect"),
+    "estoi": Metric("ESTOI", False, 3, "extended intelligibility against the clean original, 1 is perfect"),
+    "pesq": Metric("PESQ", False, 2, "quality as a listener would rate it, about 1 (bad) to 4.6"),
+    "si_sdr": Metric("SI-SDR, dB", False, 1, "signal to distortion, in dB"),
+    "wer": Metric("WER", True, 2, "words the recogniser gets wrong"),
+    "cer": Metric("CER", True, 2, "characters the recogniser gets wrong"),
+}
+
+
+def metric_info(name: str) -> Metric:
+    """How to write this metric; one that is not listed is written as it is, with three digits."""
+    return METRICS.get(name) or Metric(name, False, 3, name)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text.
+
+    Attributes:
+        caption: What it shows.
+        header: Column names.
+        rows: As wide as the header.
+        labels: How many leading columns are row labels.
+    """
+
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    labels: int = 2
+
+    def to_markdown(self) -> str:
+        """The table in GitHub's Markdown, caption first, numbers to the right."""
+        rules = [":---" if column < self.labels else "---:" for column in range(len(self.header))]
+        lines = [[_markdown(cell) for cell in row] for row in (self.header, *self.rows)]
+        lines.insert(1, rules)
+        return f"{_markdown(self.caption)}\n\n" + "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+
+
+def _markdown(text: str) -> str:
+    """Text that Markdown shows as it is: no cell break, no HTML, no emphasis."""
+    text = " ".join(text.split())
+    return re.sub(r"([\\|`*_\[\]])", r"\\\1", text).replace("<", "&lt;").replace(">", "&gt;")
+
+
+def ordered_conditions(rows: Iterable[Measurement]) -> tuple[str, ...]:
+    """Conditions in order of appearance, `clean` first."""
+    names = tuple(dict.fromkeys(row.condition for row in rows))
+    return tuple(sorted(names, key=lambda name: name != "clean"))
+
+
+def layer_orders(rows: Iterable[Measurement]) -> dict[str, tuple[str, ...]]:
+    """Encoder -> its layers in order of appearance, without input, ceiling and floor."""
+    orders: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row.layer not in REFERENCE_LAYERS:
+            orders.setdefault(row.encoder, {})[row.layer] = None
+    return {encoder: tuple(layers) for encoder, layers in orders.items()}
+
+
+def reference(rows: Iterable[Measurement], layer: str, condition: str, encoder: str | None = None) -> Measurement | None:
+    """The input, ceiling or floor of a condition: this encoder's own row, else any (they need no encoder).
+
+    Args:
+        rows: Rows of one metric.
+        layer: ``"input"``, ``"ceiling"`` or ``"floor"``.
+        condition: Its name.
+        encoder: Whose row is preferred. The floor belongs to an encoder, so it is never borrowed from another.
+
+    Returns:
+        The row, or None.
+    """
+    found = [row for row in rows if row.layer == layer and row.condition == condition]
+    own = [row for row in found if row.encoder == encoder]
+    if layer == "floor" and encoder is not None:
+        found = [row for row in found if row.encoder in ("", "-")]
+    return next(iter(own or found), None)
+
+
+def _select(rows: Iterable[Any], metric: str) -> tuple[Measurement, ...]:
+    every = measurements(rows)
+    chosen = tuple(row for row in every if row.metric == metric)
+    if not chosen:
+        names = ", ".join(sorted({row.metric for row in every})) or "none"
+        raise ReportError(f"no result row has metric {metric!r}; metrics there are: {names}")
+    return chosen
+
+
+def metric_rows(rows: Iterable[Any], metric: str) -> tuple[Measurement, ...]:
+    """The rows of one metric.
+
+    Raises:
+        ReportError: If there is none; the message lists the metrics there are.
+    """
+    return _select(rows, metric)
+
+
+def layer_table(rows: Iterable[Any], metric: str) -> Table:
+    """One line per condition and encoder, one column per layer, as in the paper's Table 2.
+
+    Args:
+        rows: Result rows (mappings or objects) of any metrics.
+        metric: The one to print, e.g. ``"eer"``; EER, WER and CER are printed in per cent.
+
+    Returns:
+        The table. `–` marks a value that could not be computed; a cell is empty where the encoder has no such layer.
+
+    Raises:
+        ReportError: If no row has this metric.
+
+    Example:
+        >>> rows = [{"encoder": "e", "layer": name, "condition": "clean", "metric": "eer", "value": value, "n": 9}
+        ...         for name, value in (("input", 0.0334), ("cnn1", 0.0438), ("blstm5", 0.4807))]
+        >>> print(layer_table(rows, "eer").to_markdown().splitlines()[-1])
+        | clean | e | 3.34 | 4.38 | 48.07 |
+    """
+    chosen = _select(rows, metric)
+    info = metric_info(metric)
+    orders = layer_orders(chosen)
+    layers = merge_orders(orders.values())
+    sides = [layer for layer in REFERENCE_LAYERS if any(row.layer == layer for row in chosen)]
+    values = {(row.encoder, row.condition, row.layer): row.value for row in chosen}
+    lines = []
+    for condition in ordered_conditions(chosen):
+        for encoder in orders or {"": ()}:
+            cells = []
+            for side in sides:
+                row = reference(chosen, side, condition, encoder)
+                cells.append(info.text(row.value if row else None))
+            for layer in layers:
+                here = (encoder, condition, layer)
+                cells.append(info.text(values.get(here)) if layer in orders[encoder] else "")
+            lines.append((condition, encoder, *cells))
+    return Table(f"{info.axis} by layer: {info.meaning}", ("condition", "encoder", *sides, *layers), tuple(lines))
+
+
+def interval_table(rows: Iterable[Any], metric: str) -> Table:
+    """One line per value, with its 95 % interval, how many it is from and how many failed.
+
+    Args:
+        rows: Result rows (mappings or objects) of any metrics.
+        metric: The one to print.
+
+    Returns:
+        The table, in the order of the rows, `clean` first.
+
+    Raises:
+        ReportError: If no row has this metric.
+    """
+    chosen = _select(rows, metric)
+    info = metric_info(metric)
+    lines = []
+    for condition in ordered_conditions(chosen):
+        for row in chosen:
+            if row.condition == condition:
+                known = row.ci_low is not None and row.ci_high is not None
+                interval = f"{info.text(row.ci_low)} to {info.text(row.ci_high)}" if known else MISSING
+                counts = (str(row.n), str(row.n_failed))
+                lines.append((condition, row.encoder, row.layer, info.text(row.value), interval, *counts))
+    header = ("condition", "encoder", "layer", info.axis, "95 % interval", "n", "failed")
+    return Table(f"{info.axis} with 95 % intervals", header, tuple(lines), labels=3)
+
+
+def markdown_tables(rows: Iterable[Any]) -> str:
+    """All metrics: for each the table by layer, then the tables with intervals.
+
+    Args:
+        rows: Result rows (mappings or objects).
+
+    Returns:
+        Markdown text.
+    """
+    rows = measurements(rows)
+    names = tuple(dict.fromkeys(row.metric for row in rows))
+    tables = [layer_table(rows, name) for name in names] + [interval_table(rows, name) for name in names]
+    return "\n".join(table.to_markdown() for table in tables)
+
+
+def csv_text(rows: Iterable[Any]) -> str:
+    """All rows as CSV, values as computed (fractions, not per cent); an empty field is a value that is not there.
+
+    Example:
+        >>> row = {"encoder": "e", "layer": "cnn1", "condition": "clean", "metric": "eer", "value": None, "n_failed": 2}
+        >>> print(csv_text([row]).splitlines()[1])
+        e,cnn1,clean,eer,,,,0,2
+    """
+    names = ("encoder", "layer", "condition", "metric", "value", "ci_low", "ci_high", "n", "n_failed")
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(names)
+    for row in measurements(rows):
+        cells = [getattr(row, name) for name in names]
+        writer.writerow(["" if cell is None else cell for cell in cells])
+    return buffer.getvalue()

@@ -12,7 +12,8 @@ from espnet2.tasks.asr import ASRTask
 from espnet2.utils.types import str2bool, str_or_none
 
 from hfprobe.asr.iterators import CharTokens, StreamIterFactory
-from hfprobe.asr.unpacked import channels_last, start_lstms, unpack_lstms
+from hfprobe.asr.start import start_recogniser
+from hfprobe.asr.unpacked import channels_last, unpack_lstms
 from hfprobe.data import NoiseRecipe, SpeechStream, load_noise
 from hfprobe.encoders.espnet.frontend import register
 
@@ -37,13 +38,13 @@ class StreamASRTask(ASRTask):
         group.add_argument("--hf_batch", type=int, default=8, help="utterances per batch")
         group.add_argument("--hf_max_seconds", type=float, default=16.0, help="longer utterances are left out")
         group.add_argument("--unpacked_lstm", type=str2bool, default=True, help="faster LSTMs and convolutions on CPUs, equal numbers")
-        group.add_argument("--lstm_start", type=str2bool, default=True, help="orthogonal start, forget bias 1")
+        group.add_argument("--unit_start", type=str2bool, default=True, help="every layer starts with outputs of unit size")
 
     @classmethod
     def build_model(cls, args: argparse.Namespace):
         model = super().build_model(args)
-        if getattr(args, "lstm_start", False):
-            start_lstms(model)
+        if getattr(args, "unit_start", False):
+            start_recogniser(model)
         if getattr(args, "unpacked_lstm", False):
             unpack_lstms(model)
             channels_last(model)

@@ -63,22 +63,3 @@ def channels_last(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=torch.channels_last)
-
-
-def start_lstms(model: nn.Module) -> None:
-    """Initialise LSTMs so that CTC leaves its all-blank plateau early.
-
-    Orthogonal recurrent matrices, zero biases, and a forget-gate bias of 1 (Jozefowicz et al., ICML 2015): with
-    ESPnet's default initialisation small models stay on the plateau for five to eight epochs of three hours of speech.
-    """
-    for module in model.modules():
-        if not isinstance(module, nn.LSTM):
-            continue
-        for name, weight in module.named_parameters():
-            if name.startswith("weight_hh"):
-                for gate in weight.data.chunk(4):
-                    nn.init.orthogonal_(gate)
-            elif name.startswith("bias"):
-                nn.init.zeros_(weight)
-                if name.startswith("bias_ih"):
-                    weight.data[module.hidden_size : 2 * module.hidden_size] = 1.0

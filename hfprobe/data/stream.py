@@ -117,6 +117,9 @@ class SpeechStream:
         # A first pool of random size, so that an epoch does not sort the same rows together as the last one did.
         size = int(rng.integers(self.pool // 2, self.pool)) + 1 if self.shuffle else self.pool
         for row in self.dataset:
+            if row_samples(row) > self.max_seconds * SAMPLING_RATE:
+                self.failures["too long"] += 1
+                continue
             pool.append(row)
             if len(pool) == size:
                 yield from self._cut(pool, rng)
@@ -140,9 +143,6 @@ class SpeechStream:
                 waveform = decode_row(row, rng)
             except (AudioError, DatasetError) as error:
                 self.failures[type(error).__name__] += 1
-                continue
-            if len(waveform) > self.max_seconds * SAMPLING_RATE:
-                self.failures["too long"] += 1
                 continue
             draw = None
             if self.noise is not None:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 import hfprobe
-from hfprobe.audio import MelConfig
+from hfprobe.audio import MelConfig, vocode
 from hfprobe.errors import BankError, ConfigError, LayerError
 from hfprobe.probes import bank_files
 from hfprobe.probes.bank_card import default_card
@@ -202,8 +202,6 @@ class ProbeBank(Mapping[str, HighwayProbe]):
             LayerError: If a layer has no probe.
             BankError: If the encoder is another one.
         """
-        from hfprobe.audio import vocode
-
         clips = torch.as_tensor(waveform, dtype=torch.float32)
         if clips.dim() not in (1, 2) or clips.numel() == 0:
             raise ConfigError(f"expected a waveform of shape (samples,) or (batch, samples), got {tuple(clips.shape)}")

@@ -138,7 +138,7 @@ def write_probe(probe, folder: Path, dtype: str) -> None:
     Raises:
         BankError: If a weight is too large for float16, or not finite.
     """
-    weights = {name for name, _ in probe.named_parameters()}
+    weights = {name for name, value in probe.named_parameters() if value.requires_grad}
     state = {}
     for name, value in probe.state_dict().items():
         kept = value.detach().to("cpu", DTYPES[dtype] if name in weights else torch.float32).contiguous()

@@ -156,7 +156,7 @@ def read(folder: Path, rank: int) -> tuple[dict, dict[str, torch.Tensor], dict, 
         tensors = load_file(folder / "probes.safetensors")
         optimizer = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
         local = torch.load(folder / f"rank-{rank}.pt", map_location="cpu", weights_only=True)
-    except (OSError, ValueError, RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, EOFError, LookupError, UnpicklingError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BankError(
             f"expected a complete checkpoint in {folder}, got: {reason}; remove that folder to resume from the one "

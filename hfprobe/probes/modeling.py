@@ -236,7 +236,8 @@ class MeanProbe(_MelProbe):
 
     def __init__(self, config: MeanProbeConfig):
         super().__init__(config)
-        self.register_buffer("output_mean", torch.zeros(config.n_mels))
+        # A parameter that is not trained: transformers cannot save a model without parameters.
+        self.output_mean = nn.Parameter(torch.zeros(config.n_mels), requires_grad=False)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:

@@ -1,10 +1,19 @@
 """Reports: the page one can listen to, the figures and the tables. They read result objects, never a model.
 
-`model` says what a page shows, `page` writes it, `figures` and `tables` draw the numbers, `encode` turns sound and
-mel-spectrograms into files. Plotting and templating are imported when a page is written, not by this package.
+`model` says what a page shows, `page` writes it, `figures` and `tables` draw the numbers, `encode` turns
+sound and mel-spectrograms into files. Plotting and templating are imported when a page is written, not by
+this package.
 """
 
-from hfprobe.reports.model import Clip, ConditionView, Measurement, Page, ReportError, UtteranceView, measurements
+from hfprobe.reports.model import (
+    Clip,
+    ConditionView,
+    Measurement,
+    Page,
+    ReportError,
+    UtteranceView,
+    measurements,
+)
 
 __all__ = [
     "Clip",
@@ -19,7 +28,7 @@ __all__ = [
 
 
 def __getattr__(name: str):
-    """Import `write_page` on first use, so that `import hfprobe.reports` loads neither Matplotlib nor Jinja."""
+    """Import `write_page` on first use, so that importing this package stays light."""
     if name == "write_page":
         from hfprobe.reports.page import write_page
 

@@ -1,6 +1,7 @@
 """Sound and mel-spectrograms as bytes a browser reads: FLAC (or Opus, WAV) and palette PNG, and atomic files.
 
-One colour scale serves all pictures of an utterance, so that a darker picture means less energy and nothing else.
+One colour scale serves all pictures of an utterance, so that a darker picture means less energy and nothing
+else.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from hfprobe.reports.model import ReportError
 
 # Natural-log power to decibels: 10 log10(x) = DECIBELS * ln(x).
 DECIBELS = 10 / math.log(10)
+# From the darkest to the brightest colour; wider, and noise and speech come out in the same middle shades.
+SPAN_DB = 60
 # 64 shades look continuous and compress to about two thirds of 256.
 _SHADES = 64
 _FORMATS = {
@@ -47,7 +50,9 @@ class EncodedAudio:
 
 
 def encode_audio(waveform: np.ndarray, sampling_rate: int, audio_format: str = "flac") -> EncodedAudio:
-    """Compress a waveform, scaling it down when its peak is above full scale (clipping would be heard as the layer's).
+    """Compress a waveform, scaled down if its peak is above full scale.
+
+    Clipping would be heard, and taken for the layer's doing.
 
     Args:
         waveform: Float waveform `(samples,)`.
@@ -80,21 +85,22 @@ def encode_audio(waveform: np.ndarray, sampling_rate: int, audio_format: str = "
     return EncodedAudio(buffer.getvalue(), mime, suffix, 20 * math.log10(gain))
 
 
-def mel_scale(mels: Iterable[np.ndarray], span_db: float = 70.0) -> tuple[float, float]:
+def mel_scale(mels: Iterable[np.ndarray], span_db: float = SPAN_DB) -> tuple[float, float]:
     """Limits of one colour scale for several mel-spectrograms.
 
     Args:
-        mels: Natural-log power mel-spectrograms `(frames, n_mels)`; use the inputs, which bound what comes back.
+        mels: Natural-log power mel-spectrograms `(frames, n_mels)`; use the inputs, which bound what comes
+            back.
         span_db: Distance from the darkest to the brightest colour, in dB.
 
     Returns:
-        `(low, high)` in natural-log power; high is the 99.9th percentile of all values, so that a click does not
-        darken the rest.
+        `(low, high)` in natural-log power; high is the 99.9th percentile of all values, so that a click does
+        not darken the rest.
 
     Example:
         >>> low, high = mel_scale([np.zeros((3, 2))])
         >>> high, round((high - low) * DECIBELS)
-        (0.0, 70)
+        (0.0, 60)
     """
     high = float(np.percentile(np.concatenate([np.ravel(mel) for mel in mels]), 99.9))
     return high - span_db / DECIBELS, high
@@ -102,7 +108,7 @@ def mel_scale(mels: Iterable[np.ndarray], span_db: float = 70.0) -> tuple[float,
 
 @cache
 def _palette(shades: int = _SHADES) -> np.ndarray:
-    """Matplotlib's magma as uint8 `(shades, 3)`: even in lightness, so also right in grey and for colour-blind eyes."""
+    """Matplotlib's magma as uint8 `(shades, 3)`: even in lightness, so right in grey and for all eyes."""
     from matplotlib import colormaps
 
     return np.round(255 * colormaps["magma"](np.linspace(0, 1, shades))[:, :3]).astype(np.uint8)
@@ -127,8 +133,8 @@ def mel_png(
     Args:
         mel: Natural-log power `(frames, n_mels)`.
         scale: `(low, high)` from `mel_scale`.
-        frames: Frames that the full width stands for; a shorter mel is filled with silence, a longer one cut, so that
-            the cursor is right in every picture of an utterance. Default: as many as there are.
+        frames: Frames that the full width stands for; a shorter mel is filled with silence, a longer one cut,
+            so that the cursor is right in every picture of an utterance. Default: as many as there are.
         max_width: Neighbouring frames are averaged until the picture is at most this wide, in pixels.
 
     Returns:
@@ -165,7 +171,7 @@ def data_uri(data: bytes, mime: str) -> str:
 
 
 def write_atomic(path: Path, data: bytes | str) -> Path:
-    """Write a file under a temporary name in its folder, then rename it: readers see the old file or the whole new one.
+    """Write a file under a temporary name in its folder, then rename it: it is whole or not there.
 
     Args:
         path: Where to write; folders are made.

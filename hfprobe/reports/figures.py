@@ -1,7 +1,8 @@
-"""Curves by layer as Matplotlib figures: for papers (PNG, PDF) and inline in a page (SVG that follows its colours).
+"""Curves by layer as Matplotlib figures: for papers (PNG, PDF), and inline in a page as SVG.
 
-Encoders differ in hue, line style and marker, so the curves can be told apart in grey and by colour-blind eyes
-(hues from Okabe and Ito, "Color Universal Design", 2008). A figure is drawn without pyplot: no global state, no display.
+Encoders differ in hue, line style and marker, so the curves can be told apart in grey and by colour-blind
+eyes (hues from Okabe and Ito, "Color Universal Design", 2008). A figure is drawn without pyplot: no global
+state, no display.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import io
 import math
 import re
+import warnings
 from collections.abc import Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +46,11 @@ STYLES = (
 )
 INK, MUTED, LINE = "#1b1d21", "#666a72", "#d8d9dc"
 # Dashes of input, ceiling and floor: grey, thin, and unlike the encoders'.
-_REFERENCES = {"input": ("input", (0, (1, 1.5))), "ceiling": ("ceiling", (0, (6, 2))), "floor": ("floor", (0, (3, 1.5, 1, 1.5)))}
+_REFERENCES = {
+    "input": ("input", (0, (1, 1.5))),
+    "ceiling": ("ceiling", (0, (6, 2))),
+    "floor": ("floor", (0, (3, 1.5, 1, 1.5))),
+}
 _RC = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -63,6 +70,14 @@ _RC = {
 }
 
 
+@contextmanager
+def _drawing(**settings: str):
+    """Matplotlib with the settings above; a letter its font lacks becomes a box, without a warning."""
+    with matplotlib.rc_context({**_RC, **settings}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
 def style_of(index: int) -> EncoderStyle:
     """Style of the encoder with this place on the page (they repeat after five)."""
     return STYLES[index % len(STYLES)]
@@ -76,7 +91,9 @@ def _families(orders: dict[str, tuple[str, ...]]) -> dict[tuple[str, ...], list[
     return families
 
 
-def _draw_encoder(axes, rows: dict[str, Measurement], layers: Sequence[str], style: EncoderStyle, info, label: str):
+def _draw_encoder(
+    axes, rows: dict[str, Measurement], layers: Sequence[str], style: EncoderStyle, info, label: str
+):
     """One curve with its interval band; a layer without a value leaves a gap."""
     places = range(len(layers))
 
@@ -107,15 +124,15 @@ def layer_curves(
         columns: Panels side by side; default: all conditions of an architecture in one row, four at most.
 
     Returns:
-        The figure: bands are 95 % intervals; grey lines are the unprocessed input (natural speech in `clean`), the
-        ceiling, and the floor where there is one.
+        The figure: bands are 95 % intervals; grey lines are the unprocessed input (natural speech in
+        `clean`), the ceiling, and the floor where there is one.
 
     Raises:
         ReportError: If no row has this metric.
 
     Example:
-        >>> rows = [{"encoder": "e", "layer": f"blstm{i}", "condition": "clean", "metric": "eer", "value": i / 10}
-        ...         for i in (1, 2, 3)]
+        >>> point = {"encoder": "e", "condition": "clean", "metric": "eer", "value": 0.1}
+        >>> rows = [{**point, "layer": f"blstm{depth}"} for depth in (1, 2, 3)]
         >>> len(layer_curves(rows, "eer").axes)
         1
     """
@@ -124,10 +141,12 @@ def layer_curves(
     orders = layer_orders(chosen)
     places = {name: place for place, name in enumerate(encoders or orders)}
     conditions = ordered_conditions(chosen)
-    panels = [(layers, names, condition) for layers, names in _families(orders).items() for condition in conditions]
+    panels = [
+        (layers, names, condition) for layers, names in _families(orders).items() for condition in conditions
+    ]
     across = max(1, min(columns or min(len(conditions), 4), len(panels)))
     down = max(1, math.ceil(len(panels) / across))
-    with matplotlib.rc_context(_RC):
+    with _drawing():
         figure = Figure(figsize=(1.1 + 2.75 * across, 0.75 + 2.35 * down), layout="constrained")
         FigureCanvasAgg(figure)
         grid = figure.subplots(down, across, sharey=True, squeeze=False)
@@ -142,7 +161,12 @@ def layer_curves(
                 row = reference(here, kind, condition, names[0])
                 if row is not None and row.value is not None:
                     axes.axhline(
-                        info.scaled(row.value), color=MUTED, linestyle=dashes, linewidth=1.1, label=label, zorder=1
+                        info.scaled(row.value),
+                        color=MUTED,
+                        linestyle=dashes,
+                        linewidth=1.1,
+                        label=label,
+                        zorder=1,
                     )
             for name in names:
                 own = {row.layer: row for row in here if row.encoder == name}
@@ -161,9 +185,13 @@ def layer_curves(
         order = sorted(handles, key=lambda label: (label in _REFERENCES, places.get(label, 0)))
         if order:
             figure.legend(
-                [handles[label] for label in order], order, loc="outside upper left", ncols=min(len(order), 2 * across),
+                [handles[label] for label in order], order, loc="outside upper left",
+                ncols=min(len(order), 2 * across),
                 frameon=False, handlelength=3.2, columnspacing=1.6,
             )  # fmt: skip
+        # Lay out once: otherwise every format that is saved does it again, which takes most of the time.
+        figure.get_layout_engine().execute(figure)
+        figure.set_layout_engine("none")
     return figure
 
 
@@ -181,7 +209,8 @@ def caption(rows: Iterable[Any], metric: str) -> str:
         ReportError: If no row has this metric.
 
     Example:
-        >>> row = {"encoder": "e", "layer": "cnn1", "condition": "clean", "metric": "stoi", "value": 0.9, "n": 20}
+        >>> row = {"encoder": "e", "layer": "cnn1", "condition": "clean", "metric": "stoi", "value": 1}
+        >>> row["n"] = 20
         >>> caption([row], "stoi")[-48:]
         'Each point is from 20 measurements; none failed.'
     """
@@ -200,7 +229,8 @@ def caption(rows: Iterable[Any], metric: str) -> str:
     }
     lines = f"Grey lines: {'; '.join(meanings[kind] for kind in kinds)}. " if kinds else ""
     ending = f"{failed} failed and are left out, not scored 0." if failed else "none failed."
-    return f"{info.axis} by layer; {info.meaning}. {bands}{lines}Each point is from {each} measurements; {ending}"
+    what = f"{info.axis} by layer; {info.meaning}. {bands}{lines}"
+    return f"{what}Each point is from {each} measurements; {ending}"
 
 
 def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = ("png", "pdf")) -> tuple[Path, ...]:
@@ -218,7 +248,7 @@ def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = ("png", "pd
     for name in formats:
         buffer = io.BytesIO()
         dates = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(name)
-        with matplotlib.rc_context(_RC):
+        with _drawing():
             figure.savefig(buffer, format=name, dpi=200, facecolor="white", metadata=dates)
         written.append(write_atomic(Path(f"{stem}.{name}"), buffer.getvalue()))
     return tuple(written)
@@ -236,7 +266,7 @@ def inline_svg(figure: Figure, salt: str, encoders: int = len(STYLES)) -> str:
         The element, text kept as text and escaped by Matplotlib; no script, no address, no date.
     """
     buffer = io.StringIO()
-    with matplotlib.rc_context({**_RC, "svg.hashsalt": salt}):
+    with _drawing(**{"svg.hashsalt": salt}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
@@ -249,7 +279,9 @@ def inline_svg(figure: Figure, salt: str, encoders: int = len(STYLES)) -> str:
     svg = re.sub(r'\sid="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
     svg = svg.replace("<svg", '<svg aria-hidden="true" focusable="false"', 1)
     colours = {INK: "currentColor", MUTED: "var(--muted)", LINE: "var(--line)", "#ffffff": "var(--ground)"}
-    colours |= {style_of(place).light: f"var(--encoder-{place})" for place in range(min(encoders, len(STYLES)))}
+    colours |= {
+        style_of(place).light: f"var(--encoder-{place})" for place in range(min(encoders, len(STYLES)))
+    }
     for old, new in colours.items():
         # Only in paint: a name in the figure's text stays as it is.
         svg = re.sub(rf"((?:fill|stroke): ){old}\b", rf"\g<1>{new}", svg)

@@ -1,7 +1,8 @@
 """What a report shows, as frozen dataclasses: sounds by condition, encoder and layer, and rows of results.
 
-These objects are checked when they are made, so that the writers below can rely on them: waveforms of one utterance
-have one length (switching layers while a sound plays needs that) and a number that is not there is ``None``.
+These objects are checked when they are made, so that the writers below can rely on them: waveforms of one
+utterance have one length (switching layers while a sound plays needs that) and a number that is not there is
+``None``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class ReportError(HfprobeError):
 
 
 def _number(value: Any, what: str) -> float | None:
-    """A finite float, or None for None and for NaN (a speaker encoder marks what it cannot embed with NaN)."""
+    """A finite float; None for None, and for NaN, by which a speaker encoder marks what it cannot embed."""
     if value is None:
         return None
     try:
@@ -41,9 +42,11 @@ class Clip:
     Args:
         waveform: Float waveform `(samples,)`, nominally in [-1, 1].
         mel: Natural-log power mel-spectrogram `(frames, n_mels)`, low frequencies first.
-        stoi: Intelligibility against the clean original, or None where it could not be computed (NaN becomes None).
+        stoi: Intelligibility against the clean original, or None where it could not be computed (NaN becomes
+            None).
         similarity: Cosine of the speaker embeddings of this sound and of the original, or None.
-        text: What the recogniser reads from this sound; ``""`` means that it read nothing, None that it was not asked.
+        text: What the recogniser reads from this sound; ``""`` means that it read nothing, None that it was
+            not asked.
         note: One sentence shown under the sound; with a missing number, the reason why it is missing.
 
     Raises:
@@ -61,9 +64,13 @@ class Clip:
         for name, shape, ndim in (("waveform", "(samples,)", 1), ("mel", "(frames, n_mels)", 2)):
             array = np.asarray(getattr(self, name), dtype=np.float32)
             if array.ndim != ndim or array.size == 0:
-                raise ReportError(f"{name} must be a non-empty array of shape {shape}, got shape {array.shape}")
+                raise ReportError(
+                    f"{name} must be a non-empty array of shape {shape}, got shape {array.shape}"
+                )
             if not np.isfinite(array).all():
-                raise ReportError(f"{name} must be finite, but it holds NaN or infinity: mend the sound before showing it")
+                raise ReportError(
+                    f"{name} must be finite, but it holds NaN or infinity: mend it before showing it"
+                )
             object.__setattr__(self, name, array)
         for name in ("stoi", "similarity"):
             object.__setattr__(self, name, _number(getattr(self, name), name))
@@ -130,8 +137,8 @@ class UtteranceView:
                 if len(clip.waveform) != samples:
                     where = " / ".join(part for part in (self.id, condition.name, encoder, layer) if part)
                     raise ReportError(
-                        f"all sounds of an utterance must have {samples} samples, {where} has {len(clip.waveform)}: "
-                        "pad or cut it to the input's length"
+                        f"all sounds of an utterance must have {samples} samples, {where} has "
+                        f"{len(clip.waveform)}: pad or cut it to the input's length"
                     )
 
     @property
@@ -142,7 +149,7 @@ class UtteranceView:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One row of a result file: a metric of one encoder, layer and condition, with its interval and its counts."""
+    """One row of a result file: a metric of an encoder, layer and condition, with interval and counts."""
 
     encoder: str
     layer: str
@@ -170,11 +177,13 @@ class Measurement:
             return row
         missing = object()
         given = {
-            key: row.get(key, missing) if isinstance(row, Mapping) else getattr(row, key, missing) for key in _ROW_KEYS
+            key: row.get(key, missing) if isinstance(row, Mapping) else getattr(row, key, missing)
+            for key in _ROW_KEYS
         }
         absent = [key for key in _ROW_KEYS[:5] if given[key] is missing]
         if absent:
-            raise ReportError(f"a result row needs {', '.join(_ROW_KEYS[:5])}; this one lacks {', '.join(absent)}")
+            needed, lacking = ", ".join(_ROW_KEYS[:5]), ", ".join(absent)
+            raise ReportError(f"a result row needs {needed}; this one lacks {lacking}")
         texts = {key: "" if given[key] is None else str(given[key]) for key in _ROW_KEYS[:4]}
         numbers = {key: None if given[key] is missing else _number(given[key], key) for key in _ROW_KEYS[4:]}
         counts = {key: int(numbers.pop(key) or 0) for key in ("n", "n_failed")}
@@ -248,7 +257,7 @@ class Page:
 
     @property
     def encoders(self) -> tuple[str, ...]:
-        """Names of all encoders that have a layer on this page, in order of appearance (this fixes their colours)."""
+        """All encoders with a layer on this page, in order of appearance, which fixes their colours."""
         names: dict[str, None] = {}
         for utterance in self.utterances:
             for condition in utterance.conditions:

@@ -1,8 +1,9 @@
-"""The page one can listen to: one HTML file that works from `file://`, without a server and without a network.
+"""The page one can listen to: one HTML file that works from `file://`, without a server and without a
+network.
 
-Every sound is an `<audio>` element with its FLAC inside, so the page works without scripts; `templates/page.js` takes the
-same bytes into WebAudio buffers to switch between layers without a gap. A content security policy, with the hash of
-that one script, forbids any other script and any request.
+Every sound is an `<audio>` element with its FLAC inside, so the page works without scripts;
+`templates/page.js` takes the same bytes into WebAudio buffers to switch between layers without a gap. A
+content security policy, with the hash of that one script, forbids any other script and any request.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -78,11 +78,15 @@ class _Files:
         return name
 
 
-def _section(index: int, view: UtteranceView, encoders: tuple[str, ...], files: _Files, audio_format: str) -> _Section:
+def _section(
+    index: int, view: UtteranceView, encoders: tuple[str, ...], files: _Files, audio_format: str
+) -> _Section:
     """Encode all sounds and pictures of an utterance."""
     scale = encode.mel_scale(condition.input.mel for condition in view.conditions)
     frames = len(view.conditions[0].input.mel)
-    layers = merge_orders(list(layers) for condition in view.conditions for layers in condition.encoders.values())
+    layers = merge_orders(
+        list(layers) for condition in view.conditions for layers in condition.encoders.values()
+    )
     section = _Section(f"u{index}", view, layers)
     for place, condition in enumerate(view.conditions):
         cards = {}
@@ -100,7 +104,8 @@ def _section(index: int, view: UtteranceView, encoders: tuple[str, ...], files: 
                 clip=clip,
                 label=layer if encoder is None else f"{layer} of {encoder}",
                 audio=files.address(sound.data, sound.mime, f"audio/{key}{sound.suffix}"),
-                file_name="_".join(slug(part) for part in (view.id, condition.name, encoder, layer) if part) + sound.suffix,
+                file_name="_".join(slug(part) for part in (view.id, condition.name, encoder, layer) if part)
+                + sound.suffix,
                 gain_db=sound.gain_db,
                 picture=files.address(picture, "image/png", f"mel/{key}.png"),
                 width=width,
@@ -113,7 +118,9 @@ def _section(index: int, view: UtteranceView, encoders: tuple[str, ...], files: 
 
 def _missing(page: Page) -> dict[str, int]:
     """How many sounds of the page lack a number, by number."""
-    clips = [clip for view in page.utterances for condition in view.conditions for _, _, clip in condition.clips()]
+    clips = [
+        clip for view in page.utterances for condition in view.conditions for _, _, clip in condition.clips()
+    ]
     counts = {"STOI": sum(clip.stoi is None for clip in clips)}
     counts["speaker similarity"] = sum(clip.similarity is None for clip in clips)
     return {name: count for name, count in counts.items() if count}
@@ -149,10 +156,11 @@ def _results(page: Page, encoders: tuple[str, ...], folder: Path) -> list[dict[s
 
 
 def _plain(value: Any) -> str:
-    """A configuration value as a line or as indented JSON."""
+    """A configuration value as it is if it is text, else as JSON: on one line where that is short."""
     if isinstance(value, str):
         return value
-    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    line = json.dumps(value, ensure_ascii=False, default=str)
+    return line if len(line) <= 100 else json.dumps(value, indent=2, ensure_ascii=False, default=str)
 
 
 def _decimals(value: float | None, digits: int = 2) -> str:
@@ -209,15 +217,15 @@ def render_page(page: Page, output_dir: Path, *, single_file: bool = True, audio
     encoders = page.encoders
     sections = [_section(i, view, encoders, files, audio_format) for i, view in enumerate(page.utterances)]
     script = _asset("page.js")
-    longest = max((view.seconds for view in page.utterances), default=math.nan)
-    return _environment().get_template("page.html.j2").render(
+    template = _environment().get_template("page.html.j2")
+    return template.render(
         page=page,
         sections=sections,
         encoders=encoders,
         palette=_palette(len(encoders)),
         results=_results(page, encoders, folder),
         missing=_missing(page),
-        longest=longest,
+        span_db=encode.SPAN_DB,
         colour_bar=encode.colour_bar(),
         style=Markup(_asset("page.css")),
         script=Markup(script),
@@ -227,13 +235,16 @@ def render_page(page: Page, output_dir: Path, *, single_file: bool = True, audio
     )
 
 
-def write_page(page: Page, output_dir: Path | str, single_file: bool = True, audio_format: str = "flac") -> Path:
-    """Write `output_dir/index.html`, and with results also `<metric>.png`, `<metric>.pdf`, `results.csv`, `results.md`.
+def write_page(
+    page: Page, output_dir: Path | str, single_file: bool = True, audio_format: str = "flac"
+) -> Path:
+    """Write `output_dir/index.html`; with results also `results.csv`, `results.md`, PNG and PDF by metric.
 
     Args:
         page: What to show.
         output_dir: Folder; made if it is not there.
-        single_file: One HTML file with everything inside (the default); otherwise sounds and pictures lie beside it.
+        single_file: One HTML file with everything inside (the default); otherwise sounds and pictures lie
+            beside it.
         audio_format: ``"flac"`` (lossless, the default), ``"wav"`` or ``"opus"``.
 
     Returns:

@@ -1,6 +1,8 @@
-"""Tables of results: one in the shape of the paper's Table 2, a longer one with intervals and counts, and CSV.
+"""Tables of results: one in the shape of the paper's Table 2, a longer one with intervals and counts, and
+CSV.
 
-Source: Li, Yuan, Lee, "What does a network layer hear?", arXiv 1911.01102, Table 2 (rows: SNR and model; columns: layers).
+Source: Li, Yuan, Lee, "What does a network layer hear?", arXiv 1911.01102, Table 2 (rows: SNR and model;
+    columns: layers).
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ class Metric:
 
 
 METRICS = {
-    "eer": Metric("EER", True, 2, "speaker verification: 0 % knows every speaker again, 50 % is guessing"),
+    "eer": Metric(
+        "EER", True, 2, "speaker verification: at 0 % all voices are told apart, at 50 % it is guessing"
+    ),
     "mindcf": Metric("minDCF", False, 3, "speaker verification cost: 0 is perfect, 1 is useless"),
     "stoi": Metric("STOI", False, 3, "intelligibility against the clean original, 1 is perfect"),
     "estoi": Metric("ESTOI", False, 3, "extended intelligibility against the clean original, 1 is perfect"),
@@ -83,7 +87,9 @@ class Table:
         rules = [":---" if column < self.labels else "---:" for column in range(len(self.header))]
         lines = [[_markdown(cell) for cell in row] for row in (self.header, *self.rows)]
         lines.insert(1, rules)
-        return f"{_markdown(self.caption)}\n\n" + "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+        return (
+            f"{_markdown(self.caption)}\n\n" + "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+        )
 
 
 def _markdown(text: str) -> str:
@@ -107,14 +113,17 @@ def layer_orders(rows: Iterable[Measurement]) -> dict[str, tuple[str, ...]]:
     return {encoder: tuple(layers) for encoder, layers in orders.items()}
 
 
-def reference(rows: Iterable[Measurement], layer: str, condition: str, encoder: str | None = None) -> Measurement | None:
+def reference(
+    rows: Iterable[Measurement], layer: str, condition: str, encoder: str | None = None
+) -> Measurement | None:
     """The input, ceiling or floor of a condition: this encoder's own row, else any (they need no encoder).
 
     Args:
         rows: Rows of one metric.
         layer: ``"input"``, ``"ceiling"`` or ``"floor"``.
         condition: Its name.
-        encoder: Whose row is preferred. The floor belongs to an encoder, so it is never borrowed from another.
+        encoder: Whose row is preferred. The floor belongs to an encoder, so it is never borrowed from
+            another.
 
     Returns:
         The row, or None.
@@ -152,14 +161,16 @@ def layer_table(rows: Iterable[Any], metric: str) -> Table:
         metric: The one to print, e.g. ``"eer"``; EER, WER and CER are printed in per cent.
 
     Returns:
-        The table. `–` marks a value that could not be computed; a cell is empty where the encoder has no such layer.
+        The table. `–` marks a value that could not be computed; a cell is empty where the encoder has no such
+        layer.
 
     Raises:
         ReportError: If no row has this metric.
 
     Example:
-        >>> rows = [{"encoder": "e", "layer": name, "condition": "clean", "metric": "eer", "value": value, "n": 9}
-        ...         for name, value in (("input", 0.0334), ("cnn1", 0.0438), ("blstm5", 0.4807))]
+        >>> values = {"input": 0.0334, "cnn1": 0.0438, "blstm5": 0.4807}
+        >>> rows = [{"encoder": "e", "layer": layer, "condition": "clean", "metric": "eer", "value": value}
+        ...         for layer, value in values.items()]
         >>> print(layer_table(rows, "eer").to_markdown().splitlines()[-1])
         | clean | e | 3.34 | 4.38 | 48.07 |
     """
@@ -180,7 +191,9 @@ def layer_table(rows: Iterable[Any], metric: str) -> Table:
                 here = (encoder, condition, layer)
                 cells.append(info.text(values.get(here)) if layer in orders[encoder] else "")
             lines.append((condition, encoder, *cells))
-    return Table(f"{info.axis} by layer: {info.meaning}", ("condition", "encoder", *sides, *layers), tuple(lines))
+    return Table(
+        f"{info.axis} by layer: {info.meaning}", ("condition", "encoder", *sides, *layers), tuple(lines)
+    )
 
 
 def interval_table(rows: Iterable[Any], metric: str) -> Table:
@@ -226,12 +239,12 @@ def markdown_tables(rows: Iterable[Any]) -> str:
 
 
 def csv_text(rows: Iterable[Any]) -> str:
-    """All rows as CSV, values as computed (fractions, not per cent); an empty field is a value that is not there.
+    """All rows as CSV, values as computed (fractions, not per cent); a value that is not there is empty.
 
     Example:
-        >>> row = {"encoder": "e", "layer": "cnn1", "condition": "clean", "metric": "eer", "value": None, "n_failed": 2}
+        >>> row = {"encoder": "e", "layer": "cnn1", "condition": "clean", "metric": "eer", "value": None}
         >>> print(csv_text([row]).splitlines()[1])
-        e,cnn1,clean,eer,,,,0,2
+        e,cnn1,clean,eer,,,,0,0
     """
     names = ("encoder", "layer", "condition", "metric", "value", "ci_low", "ci_high", "n", "n_failed")
     buffer = io.StringIO()

@@ -124,16 +124,17 @@
 
     async start(audio, position, loop, stillWanted, ended) {
       const before = this.audio;
-      const from = position === null && before ? before.currentTime : position || 0;
+      this.next = audio;
       audio.loop = loop;
-      audio.currentTime = from;
+      audio.currentTime = position === null ? this.position : position;
       await audio.play();
       if (!stillWanted()) {
-        if (this.audio !== audio) audio.pause();
+        // Overtaken by a later choice, unless that choice is this very sound.
+        if (this.next !== audio) audio.pause();
         return;
       }
       if (before && before !== audio) {
-        audio.currentTime = before.currentTime;
+        if (position === null) audio.currentTime = before.currentTime;
         before.pause();
       }
       audio.onended = () => {
@@ -151,6 +152,7 @@
     }
 
     stop() {
+      this.next = null;
       if (this.audio) this.audio.pause();
     }
   }
@@ -376,7 +378,9 @@
 
   class Player {
     constructor(sections) {
-      const webAudio = window.AudioContext && window.OfflineAudioContext;
+      const first = document.querySelector(".clip audio").getAttribute("src");
+      const readable = first.startsWith("data:") || location.protocol !== "file:";
+      const webAudio = readable && window.AudioContext && window.OfflineAudioContext;
       this.engine = webAudio ? new BufferEngine() : new ElementEngine();
       this.playing = false;
       this.loop = false;
@@ -413,7 +417,10 @@
         await this.engine.start(room.audio, position, this.loop, wanted, () => this.finished());
         if (wanted()) this.started = true;
       } catch (error) {
-        if (wanted()) this.failed(position === null ? this.currentTime : position);
+        if (!wanted()) return;
+        // An element that reaches its end before it reports that it plays: not a failure of the engine.
+        if (error.name === "AbortError") this.finished();
+        else this.failed(position === null ? this.currentTime : position);
       }
     }
 

@@ -1,0 +1,1 @@
+"""What is done with encoders and probes: conditions, reconstruction, evaluation, recognition."""

@@ -1,0 +1,107 @@
+"""A fixed test set: chosen utterances of a corpus, balanced over speakers, decoded once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hfprobe.data.corpora import decode_row, load_corpus
+from hfprobe.errors import AudioError, DatasetError
+
+SAMPLING_RATE = 16000
+
+
+@dataclass
+class TestSet:
+    """Utterances to evaluate on.
+
+    Attributes:
+        ids: Utterance ids.
+        waveforms: float32 ``(samples,)`` each, at 16 kHz.
+        texts: Transcripts.
+        speakers: Speaker ids.
+        failures: Utterances that could not be used, by reason.
+    """
+
+    __test__ = False  # not a test case, whatever pytest thinks of the name
+
+    ids: list[str] = field(default_factory=list)
+    waveforms: list[np.ndarray] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    speakers: list[str] = field(default_factory=list)
+    failures: Counter = field(default_factory=Counter)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def seconds(self) -> float:
+        """Total duration."""
+        return sum(map(len, self.waveforms)) / SAMPLING_RATE
+
+
+def load_test_set(
+    corpus: str, speakers: int | None = None, per_speaker: int | None = None, max_seconds: float = 20.0
+) -> TestSet:
+    """Choose the first ``per_speaker`` usable utterances of the first ``speakers`` speakers, in corpus order.
+
+    Args:
+        corpus: Name as :func:`hfprobe.data.load_corpus` takes it.
+        speakers: How many speakers (``None``: all).
+        per_speaker: How many utterances of each (``None``: all).
+        max_seconds: Longer utterances are counted as failures.
+
+    Raises:
+        DatasetError: Nothing usable was found.
+
+    Example:
+        >>> chosen = load_test_set("espeak:test", speakers=2, per_speaker=3)
+        >>> len(chosen), len(set(chosen.speakers))
+        (6, 2)
+    """
+    chosen = TestSet()
+    rows: dict[str, list] = {}
+    for row in load_corpus(corpus):
+        speaker = row["speaker"] or row["id"]  # a corpus without speakers: every utterance its own
+        if speaker not in rows and len(rows) == speakers:
+            if per_speaker is not None and all(len(items) == per_speaker for items in rows.values()):
+                break
+            continue
+        if len(rows.get(speaker, ())) == per_speaker:
+            continue
+        try:
+            waveform = decode_row(row)
+        except AudioError:
+            chosen.failures["unreadable"] += 1
+            continue
+        if len(waveform) > max_seconds * SAMPLING_RATE:
+            chosen.failures["too long"] += 1
+            continue
+        rows.setdefault(speaker, []).append((row["id"], waveform, row["text"]))
+    for speaker, items in rows.items():
+        for utterance, waveform, text in items:
+            chosen.ids.append(utterance)
+            chosen.waveforms.append(waveform)
+            chosen.texts.append(text)
+            chosen.speakers.append(speaker)
+    if not chosen.ids:
+        raise DatasetError(f"no usable utterance in {corpus!r} (left out: {dict(chosen.failures)}); check the dataset")
+    return chosen
+
+
+def length_batches(lengths: list[int], batch_samples: int) -> list[list[int]]:
+    """Indices grouped into batches of similar length with at most ``batch_samples`` padded samples each.
+
+    Example:
+        >>> length_batches([10, 90, 11, 80], 200)
+        [[1, 3], [2, 0]]
+    """
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= batch_samples:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches

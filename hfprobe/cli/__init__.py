@@ -1,0 +1,56 @@
+"""The ``hfprobe`` command.
+
+Each command is a module with ``add_arguments(parser)`` and ``run(args) -> str``, whose result is the last line
+printed. Modules are imported only when their command is used, so ``hfprobe --help`` does not wait for torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from hfprobe import __version__
+
+COMMANDS: dict[str, str] = {
+    "demo": "everything once, small, offline, with sound; opens as a page",
+    "listen": "hear what every layer of an encoder keeps of your recording",
+    "train": "train one probe per layer of an encoder, all in one pass",
+    "evaluate": "measure what is left of speaker and words, layer by layer",
+    "encoders": "list the encoders and layers that hfprobe knows",
+}
+
+
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The command line; only the options of ``command`` are filled in."""
+    parser = argparse.ArgumentParser(
+        prog="hfprobe", description="Hear, and measure, what every layer of a speech recogniser still carries."
+    )
+    parser.add_argument("--version", action="version", version=f"hfprobe {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        sub = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if name == command:
+            from hfprobe.cli.common import add_common_arguments
+
+            importlib.import_module(f"hfprobe.cli.{name}").add_arguments(sub)
+            add_common_arguments(sub)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0 done, 1 failed (message on standard error), 2 wrong arguments.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    command = next((word for word in argv if word in COMMANDS), None)
+    parser = build_parser(command)
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit as stop:  # argparse has already printed why
+        return int(stop.code or 0)
+    from hfprobe.cli.common import resolve, run_command
+
+    return run_command(importlib.import_module(f"hfprobe.cli.{args.command}"), resolve(parser, args, argv), argv)

@@ -1,0 +1,54 @@
+"""Finding encoders, their probe banks, noise and speaker encoders from what the command line names."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from hfprobe.errors import BankError, ConfigError
+
+PRETRAINED = Path(__file__).resolve().parents[1] / "pretrained"
+
+
+def add_encoder_arguments(parser: argparse.ArgumentParser, probes: bool = True) -> None:
+    """``--encoder`` (repeatable) and ``--probes``."""
+    parser.add_argument(
+        "--encoder", action="append", required=True, metavar="E",
+        help="encoder: a name from `hfprobe encoders`, an ESPnet experiment folder, or a Hub id; may be repeated",
+    )  # fmt: skip
+    if probes:
+        parser.add_argument(
+            "--probes", action="append", default=[], metavar="BANK",
+            help="probe bank (folder or Hub id), one per --encoder in the same order; shipped encoders bring theirs",
+        )  # fmt: skip
+
+
+def load_encoders(names: list[str], banks: list[str]) -> list[tuple]:
+    """Pairs of encoder and bank.
+
+    Raises:
+        ConfigError: The number of banks does not fit.
+        BankError: An encoder that does not ship with hfprobe has no bank given.
+    """
+    from hfprobe.encoders import AutoSpeechEncoder
+    from hfprobe.probes import ProbeBank
+
+    if banks and len(banks) != len(names):
+        raise ConfigError(f"{len(names)} --encoder but {len(banks)} --probes; give one bank per encoder, in the same order")
+    if len(set(names)) != len(names):
+        raise ConfigError("an encoder is given twice; give each once")
+    pairs = []
+    for index, name in enumerate(names):
+        encoder = AutoSpeechEncoder.from_pretrained(name)
+        if banks:
+            bank = ProbeBank.from_pretrained(banks[index])
+        elif name in AutoSpeechEncoder.shipped() and (PRETRAINED / "banks" / name).is_dir():
+            bank = ProbeBank.from_pretrained(str(PRETRAINED / "banks" / name))
+        else:
+            raise BankError(
+                f"no probes for encoder {name!r}: give --probes BANK, or train them with "
+                f"`hfprobe train --encoder {name} --dataset D --output BANK`"
+            )
+        bank.check(encoder)
+        pairs.append((encoder, bank))
+    return pairs

@@ -1,0 +1,121 @@
+"""``hfprobe listen``: one page on which a recording is heard through every layer of some encoders."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from hfprobe.cli.banks import add_encoder_arguments, load_encoders
+from hfprobe.cli.common import device_of, output_folder, settings, write_settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this command."""
+    parser.add_argument("audio", nargs="+", metavar="AUDIO", help="wav, flac, ogg or mp3 files")
+    add_encoder_arguments(parser)
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for index.html")
+    parser.add_argument(
+        "--snr", nargs="+", default=["clean", "10"], metavar="S",
+        help="conditions: clean, or noise at so many dB (default: clean 10)",
+    )  # fmt: skip
+    parser.add_argument("--noise", metavar="DIR", help="noise in MUSAN's layout, or 'generated' (default: what is there)")
+    parser.add_argument("--noise-type", default="any", help="any, noise, music or speech (default: %(default)s)")
+    parser.add_argument("--transcript", help="what is said (one recording only)")
+    parser.add_argument("--max-seconds", type=float, default=15.0, help="use only the first seconds (default: %(default)s)")
+    parser.add_argument("--iterations", type=int, default=60, help="Griffin-Lim iterations (default: %(default)s)")
+    parser.add_argument("--save-sounds", action="store_true", help="also write every sound as a FLAC file")
+
+
+def run(args: argparse.Namespace) -> str:
+    """Make the page."""
+    from hfprobe.analysis.conditions import apply_condition, parse_conditions
+    from hfprobe.audio import load_audio
+    from hfprobe.data import load_noise
+    from hfprobe.errors import ConfigError
+    from hfprobe.progress import progress_bar
+    from hfprobe.reports import Page, write_page
+    from hfprobe.results import environment_stamp
+
+    if args.transcript and len(args.audio) > 1:
+        raise ConfigError("--transcript goes with one recording; give one AUDIO")
+    conditions = parse_conditions(args.snr, args.noise_type)
+    recordings = [load_audio(path) for path in args.audio]  # all inputs are checked before anything is written
+    noise = load_noise(args.noise, part="test") if any(c.snr_db is not None for c in conditions) else None
+    pairs = load_encoders(args.encoder, args.probes)
+    folder = output_folder(args.output)
+    verifier, device = _verifier(), device_of(args)
+
+    views = []
+    for index, (path, recording) in enumerate(progress_bar(list(zip(args.audio, recordings, strict=True)), "listening")):
+        clean, notes = _shorten(recording, args.max_seconds)
+        inputs = {c.name: apply_condition(clean, Path(path).stem, c, noise, args.seed) for c in conditions}
+        sounds = folder / "sounds" / f"{index:02d}" if args.save_sounds else None
+        views.append(
+            utterance_view(
+                f"{index:02d}-{Path(path).stem}", Path(path).name, args.transcript, notes, clean, inputs, pairs, verifier,
+                args.iterations, args.seed, device, sounds,
+            )
+        )  # fmt: skip
+    page = Page(
+        title="What does each layer hear?",
+        utterances=tuple(views),
+        results=None,
+        environment=environment_stamp(args.seed, args.command_line),
+        config=settings(args),
+        command=args.command_line,
+        notes=(),
+    )
+    written = write_page(page, folder)
+    write_settings(args, folder)
+    return f"open {written}"
+
+
+def _verifier():
+    from hfprobe.speakers import load_speaker_encoder
+
+    return load_speaker_encoder("ge2e")
+
+
+def _shorten(recording, max_seconds: float):
+    limit = int(max_seconds * recording.sampling_rate)
+    if len(recording.waveform) <= limit:
+        return recording.waveform, recording.notes
+    return recording.waveform[:limit], (*recording.notes, f"only the first {max_seconds:g} s of {recording.seconds:.1f} s")
+
+
+def utterance_view(
+    name, title, transcript, notes, clean, inputs, pairs, verifier, iterations, seed, device, sounds: Path | None = None
+):
+    """One recording under several conditions as a report shows it.
+
+    Args:
+        name: Identifier for file names.
+        title: Heading.
+        transcript: What is said, or ``None``.
+        notes: What was done to the file.
+        clean: Original ``(samples,)``.
+        inputs: Condition name to what the encoders hear.
+        pairs: Encoders and banks.
+        verifier: Speaker encoder.
+        iterations: Griffin-Lim iterations.
+        seed: Seed of the phases.
+        device: Where to run.
+        sounds: Folder in which every sound is also written as FLAC, or ``None``.
+
+    Returns:
+        A :class:`hfprobe.reports.UtteranceView`.
+    """
+    from hfprobe.analysis.hear import hear
+    from hfprobe.audio import save_audio
+    from hfprobe.reports import Clip, ConditionView, UtteranceView
+
+    views = []
+    for condition, waveform in inputs.items():
+        clips: dict[str | None, dict[str, Clip]] = {None: {}, **{encoder.name: {} for encoder, _ in pairs}}
+        for h in hear(clean, waveform, pairs, verifier, iterations, seed, device):
+            clips[h.encoder][h.layer] = Clip(h.waveform, h.mel, h.stoi, h.similarity, h.text, h.note)
+            if sounds is not None:
+                save_audio(sounds / condition / f"{h.encoder or 'reference'}-{h.layer}.flac", h.waveform)
+        reference = clips.pop(None)
+        views.append(ConditionView(condition, reference["input"], reference["ceiling"], clips))
+    return UtteranceView(name, title, transcript or None, tuple(notes), tuple(views))

@@ -1,0 +1,117 @@
+"""Names, folders and Hub ids; the shipped encoders, where there are any."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+
+import huggingface_hub
+import pytest
+import torch
+from espnet_stock import pad, peak_error, speechlike
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from hfprobe.encoders import AutoSpeechEncoder, auto
+from hfprobe.errors import EncoderError
+
+
+@pytest.fixture
+def shelf(experiment, tmp_path_factory, monkeypatch):
+    """A package folder with one shipped encoder, ``tiny``."""
+    root = tmp_path_factory.mktemp("encoders")
+    shutil.copytree(experiment.folder, root / "tiny")
+    (root / "notes").mkdir()
+    monkeypatch.setattr(auto, "shipped_folder", lambda: root)
+    return root
+
+
+def test_shipped_names(shelf):
+    assert AutoSpeechEncoder.shipped() == ("tiny",)
+    encoder = AutoSpeechEncoder.from_pretrained("tiny")
+    assert encoder.name == "tiny"
+    assert AutoSpeechEncoder.from_pretrained(shelf / "tiny").fingerprint == encoder.fingerprint
+    assert AutoSpeechEncoder.from_pretrained("tiny", random_init=True, seed=3).name == "tiny-random3"
+
+
+def test_nothing_shipped(monkeypatch, tmp_path):
+    monkeypatch.setattr(auto, "shipped_folder", lambda: tmp_path / "nowhere")
+    assert AutoSpeechEncoder.shipped() == ()
+
+
+def test_unknown_names_list_what_is_accepted(shelf, tmp_path):
+    with pytest.raises(EncoderError, match=r"'big' is neither .* \(tiny\).*config.yaml.*Hub id user/name") as caught:
+        AutoSpeechEncoder.from_pretrained("big")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(EncoderError, match="folder of no known kind"):
+        AutoSpeechEncoder.from_pretrained(tmp_path / "..")
+    with pytest.raises(EncoderError, match="neither a shipped encoder nor an existing folder"):
+        AutoSpeechEncoder.from_pretrained("/no/such/folder")
+    with pytest.raises(EncoderError, match="no instances"):
+        AutoSpeechEncoder()
+
+
+def test_hub_repositories_are_fetched_by_pattern(shelf, monkeypatch):
+    asked = {}
+
+    def snapshot(repo_id, **options):
+        asked.update(options, repo_id=repo_id)
+        return str(shelf / "tiny")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    encoder = AutoSpeechEncoder.from_pretrained("someone/model", revision="v1")
+    assert encoder.name == "someone/model"
+    assert asked["repo_id"] == "someone/model" and asked["revision"] == "v1"
+    assert sorted(asked["allow_patterns"]) == ["*.json", "*.pth", "*.safetensors", "*.yaml"]
+
+
+def test_no_network_is_one_line(shelf, monkeypatch):
+    def snapshot(repo_id, **options):
+        raise LocalEntryNotFoundError("Cannot find\nan appropriate cached snapshot")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    with pytest.raises(EncoderError, match="could not be fetched from the Hub .Cannot find an") as caught:
+        AutoSpeechEncoder.from_pretrained("someone/model")
+    assert "\n" not in str(caught.value)
+
+
+def test_other_families_can_join(shelf, tmp_path, monkeypatch):
+    seen = {}
+
+    def load(path, **options):
+        seen.update(options, path=path)
+        return "loaded"
+
+    (tmp_path / "toy").mkdir()
+    family = auto.Family(lambda path: path.name == "toy", load, "a toy")
+    monkeypatch.setitem(auto.FAMILIES, "toy", family)
+    assert AutoSpeechEncoder.from_pretrained(tmp_path / "toy", seed=2, extra=1) == "loaded"
+    assert seen["seed"] == 2 and seen["extra"] == 1 and seen["path"] == tmp_path / "toy"
+
+
+def test_the_package_is_light():
+    code = (
+        "import sys, hfprobe.encoders; "
+        "print([m for m in ('espnet2', 'espnet', 'datasets', 'matplotlib', 'accelerate') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]" and result.stderr == ""
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", AutoSpeechEncoder.shipped())
+def test_shipped_encoders_keep_the_contract(name):
+    encoder = AutoSpeechEncoder.from_pretrained(name)
+    expected = [f"blstm{i}" for i in range(1, 6)]
+    if name.startswith("vgg"):
+        expected = [f"cnn{i}" for i in range(1, 5)] + expected
+    assert [spec.name for spec in encoder.layers] == expected
+    waveforms = speechlike(9000, 800, 16000)
+    output = encoder(*pad(waveforms))
+    for row, waveform in enumerate(waveforms):
+        alone = encoder(waveform[None])
+        for layer, spec in enumerate(encoder.layers):
+            valid = int(output.hidden_lengths[layer][row])
+            error = peak_error(output.hidden_states[layer][row, :valid], alone.hidden_states[layer][0])
+            assert error < 1e-5, (spec, row)
+    assert all(isinstance(text, str) for text in encoder.transcribe(*pad(waveforms)))

@@ -22,7 +22,7 @@ from hfprobe.errors import AudioError
 logger = logging.getLogger(__name__)
 
 MIN_SECONDS = 0.05
-SILENCE = 1e-6  # peak to peak; one step of 16-bit audio is 3e-5
+SILENCE = 1e-4  # peak to peak; three steps of 16-bit audio
 FORMATS = {".wav": "WAV", ".flac": "FLAC"}
 
 

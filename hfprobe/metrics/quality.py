@@ -128,7 +128,7 @@ def pesq(reference, degraded, sampling_rate: int = 16000, mode: str = "wb") -> f
 
     Raises:
         MeasureError: Reason ``"length"``, ``"nan"``, ``"silent"``, ``"too short"``, ``"no utterance"``,
-            ``"rate"`` or ``"mode"``.
+            ``"rate"``, ``"mode"`` or ``"failed"``.
 
     Example:
         >>> pesq(np.zeros(16000), np.zeros(16000))
@@ -149,6 +149,10 @@ def pesq(reference, degraded, sampling_rate: int = 16000, mode: str = "wb") -> f
         raise MeasureError("PESQ finds no utterance", "no utterance") from error
     except package.BufferTooShortError as error:
         raise MeasureError("the clip is too short for PESQ", "too short") from error
+    except package.PesqError as error:
+        raise MeasureError(f"PESQ failed: {error}", "failed") from error
+    except ValueError as error:  # raised by the wrapper when the level of the clip comes out as NaN
+        raise MeasureError("PESQ is not a number for this pair", "nan") from error
     return _finite(value, "PESQ")
 
 

@@ -43,15 +43,15 @@ def check_trials(scores, labels) -> tuple[np.ndarray, np.ndarray]:
     return scores, labels
 
 
-def _rates(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """False acceptance and false rejection at every threshold, from rejecting all to accepting all."""
+def _counts(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, int, int]:
+    """False acceptances and rejections at every threshold, rejecting all first, and both class sizes."""
     order = np.argsort(-scores, kind="stable")
     ranked, positive = scores[order], labels[order]
     # The last trial of every run of equal scores.
     last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
-    hits = np.cumsum(positive)[last]
-    alarms = last + 1 - hits
-    return np.append(0.0, alarms / (~labels).sum()), np.append(1.0, 1.0 - hits / labels.sum())
+    hits = np.append(0, np.cumsum(positive)[last])
+    alarms = np.append(0, last + 1) - hits
+    return alarms, hits[-1] - hits, int(alarms[-1]), int(hits[-1])
 
 
 def eer(scores, labels, convention: str = "roc") -> float:
@@ -76,16 +76,17 @@ def eer(scores, labels, convention: str = "roc") -> float:
         0.5
     """
     if convention not in CONVENTIONS:
-        raise MeasureError(f"convention must be in {', '.join(CONVENTIONS)}; got {convention!r}", "convention")
-    far, frr = _rates(*check_trials(scores, labels))
-    gap = far - frr  # rises from -1 to 1
+        raise MeasureError(f"convention: {', '.join(CONVENTIONS)}; got {convention!r}", "convention")
+    alarms, misses, n_negative, n_positive = _counts(*check_trials(scores, labels))
+    # Far minus frr in whole numbers, so that ties are seen; it rises from one end of the ROC to the other.
+    gap = alarms * n_positive - misses * n_negative
     if convention == "speechbrain":
         # SpeechBrain goes through ascending thresholds and keeps the first of equal gaps: the last one here.
         best = len(gap) - 1 - int(np.argmin(np.abs(gap[::-1])))
-        return float((far[best] + frr[best]) / 2)
-    after = int(np.searchsorted(gap, 0.0))
+        return float((alarms[best] / n_negative + misses[best] / n_positive) / 2)
+    after = int(np.searchsorted(gap, 0))
     share = gap[after - 1] / (gap[after - 1] - gap[after])
-    return float(far[after - 1] + share * (far[after] - far[after - 1]))
+    return float((alarms[after - 1] + share * (alarms[after] - alarms[after - 1])) / n_negative)
 
 
 def min_dcf(scores, labels, p_target: float = 0.01, c_miss: float = 1.0, c_fa: float = 1.0) -> float:
@@ -112,6 +113,6 @@ def min_dcf(scores, labels, p_target: float = 0.01, c_miss: float = 1.0, c_fa: f
         raise MeasureError(
             f"need 0 < p_target < 1 and positive costs, got {p_target}, {c_miss} and {c_fa}", "prior"
         )
-    far, frr = _rates(*check_trials(scores, labels))
-    cost = c_miss * frr * p_target + c_fa * far * (1 - p_target)
+    alarms, misses, n_negative, n_positive = _counts(*check_trials(scores, labels))
+    cost = c_miss * p_target * misses / n_positive + c_fa * (1 - p_target) * alarms / n_negative
     return float(cost.min() / min(c_miss * p_target, c_fa * (1 - p_target)))

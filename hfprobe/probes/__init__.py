@@ -1,4 +1,5 @@
-"""Probes: one small non-contextual network per layer that rebuilds the mel-spectrogram from that layer alone."""
+"""Probes: one small non-contextual network per layer that rebuilds the mel-spectrogram from that layer
+alone."""
 
 from hfprobe.probes.bank import ProbeBank
 from hfprobe.probes.configuration import HighwayProbeConfig, MeanProbeConfig

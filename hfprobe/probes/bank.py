@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import platform
 import tempfile
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-import hfprobe
 from hfprobe.audio import MelConfig, vocode
 from hfprobe.errors import BankError, ConfigError, LayerError
 from hfprobe.probes import bank_files
 from hfprobe.probes.bank_card import default_card
-from hfprobe.probes.bank_files import FLOOR, FORMAT_VERSION, INDEX
+from hfprobe.probes.bank_check import check_encoder
+from hfprobe.probes.bank_files import FLOOR, FORMAT_VERSION
+from hfprobe.probes.bank_source import describe_environment, local_folder
+from hfprobe.probes.losses import complete_frames
 from hfprobe.probes.modeling import HighwayProbe, MeanProbe
 
 
@@ -73,13 +72,15 @@ class ProbeBank(Mapping[str, HighwayProbe]):
                 )
         self._checked: tuple[weakref.ref, int] | None = None
 
-    # ---- mapping -------------------------------------------------------------------------------------------------
+    # -- mapping
 
     def __getitem__(self, layer: str) -> HighwayProbe | MeanProbe:
         if layer == FLOOR:
             return self.floor
         if layer not in self._probes:
-            raise LayerError(f"no probe for layer {layer!r} in this bank; it has {', '.join(self)} and {FLOOR}")
+            raise LayerError(
+                f"no probe for layer {layer!r} in this bank; it has {', '.join(self)} and {FLOOR}"
+            )
         return self._probes[layer]
 
     def __contains__(self, layer: object) -> bool:
@@ -105,7 +106,7 @@ class ProbeBank(Mapping[str, HighwayProbe]):
             probe.to(device)
         return self
 
-    # ---- use -----------------------------------------------------------------------------------------------------
+    # -- use
 
     def check(self, encoder: Any) -> None:
         """Make sure that an encoder is the one the bank was trained for.
@@ -117,27 +118,7 @@ class ProbeBank(Mapping[str, HighwayProbe]):
             BankError: If a layer is missing, has another width or stride, the sampling rate differs, or the
                 fingerprint does.
         """
-        specs = {spec.name: spec for spec in encoder.layers}
-        told = f"this is the bank of encoder {self.encoder!r}, not of {encoder.name!r}"
-        for name, probe in self._probes.items():
-            if name not in specs:
-                raise BankError(f"{told}: it has no layer {name!r} (it has {', '.join(specs)}); load the right encoder")
-            expected, found = (probe.config.input_dim, probe.config.stride), (specs[name].dim, specs[name].stride)
-            if expected != found:
-                raise BankError(
-                    f"{told}: layer {name!r} has width {found[0]} and stride {found[1]}, expected {expected[0]} and "
-                    f"{expected[1]}; load the right encoder"
-                )
-        if encoder.sampling_rate != self.mel_config.sampling_rate:
-            raise BankError(
-                f"{told}: it works at {encoder.sampling_rate} Hz, expected {self.mel_config.sampling_rate} Hz"
-            )
-        fingerprint = encoder.fingerprint
-        if self.fingerprint and fingerprint != self.fingerprint:
-            raise BankError(
-                f"{told}: same shape but other weights (fingerprint {fingerprint}, expected {self.fingerprint}); "
-                "load the encoder the probes were trained for, or train a bank for this one"
-            )
+        check_encoder(self, encoder)
 
     def mels(
         self,
@@ -204,30 +185,34 @@ class ProbeBank(Mapping[str, HighwayProbe]):
         """
         clips = torch.as_tensor(waveform, dtype=torch.float32)
         if clips.dim() not in (1, 2) or clips.numel() == 0:
-            raise ConfigError(f"expected a waveform of shape (samples,) or (batch, samples), got {tuple(clips.shape)}")
+            raise ConfigError(
+                f"expected a waveform of shape (samples,) or (batch, samples), got {tuple(clips.shape)}"
+            )
         batch = clips.reshape(-1, clips.shape[-1])
         lengths = torch.full((len(batch),), batch.shape[1])
         # One layer at a time, so that a layer sounds the same whichever others are asked for.
         return {
-            name: vocode(mel, self.mel_config, n_iter=n_iter, lengths=lengths.to(mel.device)).reshape(clips.shape)
+            name: vocode(mel, self.mel_config, n_iter=n_iter, lengths=lengths.to(mel.device)).reshape(
+                clips.shape
+            )
             for name, mel in self.mels(encoder, batch, layers=layers).items()
         }
 
-    def _mel(self, name: str, output: Any, place: dict, n_samples: int, lengths: torch.Tensor) -> torch.Tensor:
+    def _mel(
+        self, name: str, output: Any, place: dict, n_samples: int, lengths: torch.Tensor
+    ) -> torch.Tensor:
         config = self.mel_config
         n_frames, valid = config.frames(n_samples), config.frames(lengths)
         if name == FLOOR:
-            mel, known = self.floor.to(lengths.device)(lengths.new_zeros(len(lengths), n_frames, 1)).mel, valid
+            mel, known = (
+                self.floor.to(lengths.device)(lengths.new_zeros(len(lengths), n_frames, 1)).mel,
+                valid,
+            )
         else:
             probe = self._probes[name].to(lengths.device)
             mel = probe(output.hidden_states[place[name]]).mel
             known = output.hidden_lengths[place[name]].to(lengths.device) * probe.config.upsampling
-        positions = torch.arange(n_frames, device=mel.device).expand(len(mel), -1)
-        last = (torch.minimum(known, valid) - 1).clamp(0, mel.shape[1] - 1)
-        source = torch.minimum(positions, last.unsqueeze(1))
-        mel = mel.gather(1, source.unsqueeze(-1).expand(-1, -1, mel.shape[2]))
-        silence = float(np.log(config.log_floor))
-        return mel.masked_fill((positions >= valid.unsqueeze(1)).unsqueeze(-1), silence)
+        return complete_frames(mel, known, valid, n_frames, float(np.log(config.log_floor)))
 
     def _names(self, layers: Iterable[str] | None) -> list[str]:
         names = list(self) if layers is None else [layers] if isinstance(layers, str) else list(layers)
@@ -242,7 +227,7 @@ class ProbeBank(Mapping[str, HighwayProbe]):
             self.check(encoder)
             self._checked = weakref.ref(encoder), versions
 
-    # ---- files ---------------------------------------------------------------------------------------------------
+    # -- files
 
     @classmethod
     def from_pretrained(
@@ -268,11 +253,13 @@ class ProbeBank(Mapping[str, HighwayProbe]):
             LayerError: If a layer in `layers` has no probe.
         """
         wanted = None if layers is None else [layers] if isinstance(layers, str) else list(layers)
-        folder = _local_folder(str(folder_or_repo), revision, subfolder, wanted)
+        folder = local_folder(str(folder_or_repo), revision, subfolder, wanted)
         index = bank_files.read_index(folder)
         for name in wanted or []:
             if name not in index["layers"]:
-                raise LayerError(f"no probe for layer {name!r} in {folder}; it has {', '.join(index['layers'])}")
+                raise LayerError(
+                    f"no probe for layer {name!r} in {folder}; it has {', '.join(index['layers'])}"
+                )
         names = [name for name in index["layers"] if wanted is None or name in wanted]
         bank_files.check_files(folder, index, [*names, FLOOR])
         with bank_files.quiet_transformers():
@@ -347,32 +334,3 @@ class ProbeBank(Mapping[str, HighwayProbe]):
                 repo_id=repo_id, folder_path=folder, revision=revision, commit_message=commit_message
             )
         return str(commit.commit_url)
-
-
-def describe_environment() -> dict[str, str]:
-    """Versions and date, as `bank.json` records them."""
-    packages = {name: version(name) for name in ("torch", "transformers", "accelerate", "safetensors")}
-    date = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"date": date, "hfprobe": hfprobe.__version__, "python": platform.python_version(), **packages}
-
-
-def _local_folder(source: str, revision: str | None, subfolder: str | None, layers: list[str] | None) -> Path:
-    """The folder that holds `bank.json`, downloaded if need be."""
-    parts = PurePosixPath(subfolder or "").parts
-    if any(part == ".." or part.startswith("/") for part in parts):
-        raise BankError(f"expected a subfolder inside the repository, got {subfolder!r}")
-    if Path(source).is_dir():
-        return Path(source, *parts)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
-
-    prefix = "".join(f"{part}/" for part in parts)
-    names = ["*"] if layers is None else [bank_files.check_layer_name(name, "layers") for name in [*layers, FLOOR]]
-    patterns = [f"{prefix}{INDEX}", *(f"{prefix}{n}/{file}" for n in names for file in bank_files.LAYER_FILES)]
-    try:
-        return Path(snapshot_download(source, revision=revision, allow_patterns=patterns), *parts)
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise BankError(
-            f"expected a folder or a Hugging Face repository with a probe bank, got {source!r} ({reason}); check the name"
-        ) from error

@@ -1,4 +1,5 @@
-"""A short model card for a bank that is pushed without one; `hfprobe.reports` writes the full card with results."""
+"""A short model card for a bank that is pushed without one; `hfprobe.reports` writes the full card with
+results."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ TEXT = """
 # {name}
 
 Highway probes for the layers of the speech encoder **{encoder}**, made with
-[hfprobe](https://arxiv.org/abs/1911.01102): each rebuilds the mel-spectrogram from the frames of one layer alone.
+[hfprobe](https://arxiv.org/abs/1911.01102): each rebuilds the mel-spectrogram from the frames of one layer
+alone.
 
 | layer | width | stride (samples) | parameters |
 |---|---|---|---|
@@ -42,7 +44,9 @@ def default_card(bank: Any, repo_id: str) -> str:
     from huggingface_hub import ModelCardData
 
     data = ModelCardData(
-        library_name="hfprobe", tags=["hfprobe", "speech", "probing", "interpretability"], license="apache-2.0"
+        library_name="hfprobe",
+        tags=["hfprobe", "speech", "probing", "interpretability"],
+        license="apache-2.0",
     )
     rows = "\n".join(
         f"| {name} | {probe.config.input_dim} | {probe.config.stride} | {probe.num_parameters():,} |"

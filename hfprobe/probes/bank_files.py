@@ -6,8 +6,9 @@ blstm1/config.json    one transformers model per layer
 blstm1/model.safetensors
 floor/...             the mean-mel floor
 ```
-The checksums in `bank.json` tie the files to one another: a truncated download, or a folder in which two banks got
-mixed, is an error and never a wrong result. Nothing in `bank.json` is used as a path before it matches `LAYER_NAME`.
+The checksums in `bank.json` tie the files to one another: a truncated download, or a folder in which two
+banks got mixed, is an error and never a wrong result. Nothing in `bank.json` is used as a
+path before it matches `LAYER_NAME`.
 """
 
 from __future__ import annotations
@@ -80,26 +81,44 @@ def read_index(folder: Path) -> dict:
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise BankError(f"expected a probe bank in {folder}, found no {INDEX}; train one or check the path") from error
+        raise BankError(
+            f"expected a probe bank in {folder}, found no {INDEX}; train one or check the path"
+        ) from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BankError(f"expected {path} to be readable JSON, got: {error}; download or save it again") from error
+        raise BankError(
+            f"expected {path} to be readable JSON, got: {error}; download or save it again"
+        ) from error
     version = index.get("format_version") if isinstance(index, dict) else None
     if version != FORMAT_VERSION:
         raise BankError(
-            f"expected format version {FORMAT_VERSION} in {path}, got {version!r}; use the hfprobe version it was made by"
+            f"expected format version {FORMAT_VERSION} in {path}, got {version!r}; "
+            "use the hfprobe version it was made by"
         )
-    wanted = {"encoder": dict, "layers": list, "mel": dict, "training": dict, "environment": dict, "sha256": dict}
+    wanted = {
+        "encoder": dict,
+        "layers": list,
+        "mel": dict,
+        "training": dict,
+        "environment": dict,
+        "sha256": dict,
+    }
     for key, kind in wanted.items():
         if not isinstance(index.get(key), kind):
-            raise BankError(f"expected {key!r} to be a {kind.__name__} in {path}, got {index.get(key)!r}; save it again")
+            raise BankError(
+                f"expected {key!r} to be a {kind.__name__} in {path}, got {index.get(key)!r}; save it again"
+            )
     for name in index["layers"]:
         check_layer_name(name, path)
     if not index["layers"] or len(set(index["layers"])) != len(index["layers"]) or FLOOR in index["layers"]:
-        raise BankError(f"expected different layer names other than {FLOOR!r} in {path}, got {index['layers']}")
+        raise BankError(
+            f"expected different layer names other than {FLOOR!r} in {path}, got {index['layers']}"
+        )
     for name in [*index["layers"], FLOOR]:
         for file in LAYER_FILES:
             if not isinstance(index["sha256"].get(f"{name}/{file}"), str):
-                raise BankError(f"expected a checksum of {name}/{file} in {path}, found none; save the bank again")
+                raise BankError(
+                    f"expected a checksum of {name}/{file} in {path}, found none; save the bank again"
+                )
     return index
 
 
@@ -113,11 +132,13 @@ def check_files(folder: Path, index: dict, layers: Iterable[str]) -> None:
         for file in LAYER_FILES:
             path, expected = folder / name / file, index["sha256"][f"{name}/{file}"]
             if not path.is_file():
-                raise BankError(f"expected {path}, found no such file; the bank is incomplete, copy or download it again")
+                raise BankError(
+                    f"expected {path}, found no such file; the bank is incomplete, copy or download it again"
+                )
             if sha256(path) != expected:
                 raise BankError(
-                    f"expected {path} to match its checksum in {INDEX}, it does not ({path.stat().st_size} bytes); "
-                    "it is truncated or from another bank, copy or download it again"
+                    f"expected {path} to match its checksum in {INDEX}, it does not "
+                    f"({path.stat().st_size} bytes); truncated or from another bank, download it again"
                 )
 
 

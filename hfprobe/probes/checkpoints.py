@@ -6,8 +6,9 @@ checkpoints/step-00000500/trainer.json          step, minutes, what has to match
                           optimizer.pt          AdamW's moments
                           rank-0.pt, ...        random number generators and stream of each process
 ```
-A checkpoint is written under another name and renamed when complete, and the last two are kept. The `.pt` files are
-read with `weights_only=True`: a folder from elsewhere cannot run code. (Accelerate's own `save_state` pickles.)
+A checkpoint is written under another name and renamed when complete, and the last two are kept. The `.pt`
+files are read with `weights_only=True`: a folder from elsewhere cannot run code. (Accelerate's own
+`save_state` pickles.)
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ def to_plain(value: Any, place: str = "stream state") -> Any:
     """A copy made of plain values and tensors only, which `weights_only` loading accepts.
 
     Args:
-        value: Nested dictionaries, lists, tuples, strings, bytes, numbers, None, tensors, NumPy arrays and numbers.
+        value: Nested dictionaries, lists, tuples, strings, bytes, numbers, None, tensors, NumPy arrays and
+            numbers.
         place: Where the value is, for the message.
 
     Returns:
@@ -93,7 +95,12 @@ def set_random_state(state: dict) -> None:
 
 
 def write(
-    root: Path, accelerator: Any, trainer: dict, tensors: dict[str, torch.Tensor], optimizer: dict, local: dict
+    root: Path,
+    accelerator: Any,
+    trainer: dict,
+    tensors: dict[str, torch.Tensor],
+    optimizer: dict,
+    local: dict,
 ) -> None:
     """Write one checkpoint; every process calls this after the same step.
 
@@ -114,8 +121,10 @@ def write(
     accelerator.wait_for_everyone()
     torch.save(to_plain(local, "state"), temporary / f"rank-{accelerator.process_index}.pt")
     if main:
-        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()},
-                  temporary / "probes.safetensors")
+        save_file(
+            {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
+            temporary / "probes.safetensors",
+        )
         torch.save(optimizer, temporary / "optimizer.pt")
         (temporary / "trainer.json").write_text(json.dumps(trainer, indent=2) + "\n", encoding="utf-8")
     accelerator.wait_for_everyone()
@@ -156,10 +165,18 @@ def read(folder: Path, rank: int) -> tuple[dict, dict[str, torch.Tensor], dict, 
         tensors = load_file(folder / "probes.safetensors")
         optimizer = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
         local = torch.load(folder / f"rank-{rank}.pt", map_location="cpu", weights_only=True)
-    except (OSError, ValueError, RuntimeError, EOFError, LookupError, UnpicklingError, SafetensorError) as error:
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+        EOFError,
+        LookupError,
+        UnpicklingError,
+        SafetensorError,
+    ) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BankError(
-            f"expected a complete checkpoint in {folder}, got: {reason}; remove that folder to resume from the one "
-            "before, or start again with resume=False"
+            f"expected a complete checkpoint in {folder}, got: {reason}; remove that folder "
+            "to resume from the one before, or start again with resume=False"
         ) from error
     return trainer, tensors, optimizer, from_plain(local)

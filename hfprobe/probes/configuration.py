@@ -1,7 +1,9 @@
-"""Configurations of the probes: everything that is needed to rebuild one, and to turn its mel frames into sound.
+"""Configurations of the probes: everything that is needed to rebuild one, and to turn its mel frames into
+sound.
 
-The mel settings travel inside the configuration (design: "Mel"), so that a probe that is loaded alone still says
-what its output means. `stride` is the encoder layer's, in samples; the probe upsamples by `stride / hop`.
+The mel settings travel inside the configuration (design: "Mel"), so that a probe that is loaded alone still
+says what its output means. `stride` is the encoder layer's, in samples; the probe upsamples by `stride /
+hop`.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from hfprobe.errors import ConfigError
 def _require_positive_integer(name: str, value: Any) -> int:
     # bool is an int in Python; `hidden_dim: true` in a YAML file is a mistake, not a width of one.
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"expected {name} to be a whole number of at least 1, got {value!r}; correct {name}")
+        raise ConfigError(
+            f"expected {name} to be a whole number of at least 1, got {value!r}; correct {name}"
+        )
     return value
 
 
@@ -41,8 +45,8 @@ def upsampling_factor(stride: int, mel: MelConfig) -> int:
     _require_positive_integer("stride", stride)
     if stride % mel.hop_length:
         raise ConfigError(
-            f"expected a stride that is a whole multiple of the mel hop of {mel.hop_length} samples, got {stride}; "
-            "choose a MelConfig whose hop_length divides the stride"
+            f"expected a stride that is a whole multiple of the mel hop of {mel.hop_length} samples, "
+            f"got {stride}; choose a MelConfig whose hop_length divides the stride"
         )
     return stride // mel.hop_length
 
@@ -146,6 +150,7 @@ class MeanProbeConfig(_MelFrameConfig):
 
     model_type = "hfprobe-mean"
 
-    # Written out, because transformers makes a dataclass of a configuration class without an __init__ of its own.
+    # Written out, because transformers makes a dataclass of a configuration class without an __init__ of its
+    # own.
     def __init__(self, layer: str = "floor", stride: int = 160, mel: dict | None = None, **kwargs: Any):
         super().__init__(layer=layer, stride=stride, mel=mel, **kwargs)

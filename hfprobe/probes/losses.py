@@ -1,7 +1,7 @@
 """Masks, losses and targets of probe training.
 
-Shape letters as in `modeling`: B clips, S samples, T hidden frames, D hidden width, M mel frames, C mel bands,
-U mel frames per hidden frame, N packed hidden frames.
+Shape letters as in `modeling`: B clips, S samples, T hidden frames, D hidden width, M mel frames, C mel
+bands, U mel frames per hidden frame, N packed hidden frames.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def masked_l1(mel: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> to
     return error.sum(dtype=torch.float32) / (mask.sum().clamp(min=1) * mel.shape[-1])
 
 
-def mel_targets(waveforms: torch.Tensor, lengths: torch.Tensor, config: MelConfig) -> tuple[torch.Tensor, torch.Tensor]:
+def mel_targets(
+    waveforms: torch.Tensor, lengths: torch.Tensor, config: MelConfig
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Mel-spectrograms of a padded batch, equal to those of each clip alone.
 
     Args:
@@ -100,8 +102,8 @@ def pack_frames(
 ) -> PackedFrames:
     """Gather valid hidden frames and their mel frames, all of them or a random choice.
 
-    A probe sees one frame at a time, so nothing is lost by taking frames out of their clips; padded frames are never
-    computed, and a random choice mixes more speakers into a step of the same cost.
+    A probe sees one frame at a time, so nothing is lost by taking frames out of their clips; padded frames
+    are never computed, and a random choice mixes more speakers into a step of the same cost.
 
     Args:
         hidden: Hidden frames `(B, T, D)`.
@@ -109,15 +111,16 @@ def pack_frames(
         mel: Natural-log mel `(B, M, C)`.
         mel_lengths: Valid mel frames `(B,)`.
         upsampling: Mel frames per hidden frame, U.
-        mel_frames: Take hidden frames worth so many mel frames, `N = mel_frames // U`, without replacement; all
-            valid ones if None or if there are not so many.
+        mel_frames: Take hidden frames worth so many mel frames, `N = mel_frames // U`, without replacement;
+            all valid ones if None or if there are not so many.
         generator: Source of the choice (on the CPU).
 
     Returns:
         The packed frames.
 
     Example:
-        >>> packed = pack_frames(torch.zeros(1, 3, 2), torch.tensor([2]), torch.zeros(1, 9, 4), torch.tensor([5]), 4)
+        >>> hidden, mel = torch.zeros(1, 3, 2), torch.zeros(1, 9, 4)
+        >>> packed = pack_frames(hidden, torch.tensor([2]), mel, torch.tensor([5]), 4)
         >>> tuple(packed.frames.shape), packed.mask.sum().item()
         ((2, 2), 5)
     """
@@ -139,3 +142,31 @@ def pack_frames(
     target = mel[clip.unsqueeze(1), first.clamp(max=mel.shape[1] - 1)]
     frames = hidden.reshape(-1, hidden.shape[-1]).index_select(0, chosen)
     return PackedFrames(frames, target, mask)
+
+
+def complete_frames(
+    mel: torch.Tensor, known: torch.Tensor, valid: torch.Tensor, n_frames: int, silence: float
+) -> torch.Tensor:
+    """Bring a layer's mel frames to the length of its clips.
+
+    A layer may end before its clip does (its stride does not divide the clip): its last frame is repeated.
+
+    Args:
+        mel: Natural-log mel `(B, M', C)`.
+        known: Frames `(B,)` that the layer gave.
+        valid: Mel frames `(B,)` of the clips.
+        n_frames: Frames to return, M.
+        silence: Value behind a clip's end.
+
+    Returns:
+        Natural-log mel `(B, M, C)`.
+
+    Example:
+        >>> mel = torch.tensor([[[1.0], [2.0], [9.0]]])
+        >>> complete_frames(mel, torch.tensor([2]), torch.tensor([3]), 4, -23.0).flatten().tolist()
+        [1.0, 2.0, 2.0, -23.0]
+    """
+    positions = torch.arange(n_frames, device=mel.device).expand(len(mel), -1)
+    last = (torch.minimum(known, valid) - 1).clamp(0, mel.shape[1] - 1)
+    source = torch.minimum(positions, last.unsqueeze(1)).unsqueeze(-1).expand(-1, -1, mel.shape[2])
+    return mel.gather(1, source).masked_fill((positions >= valid.unsqueeze(1)).unsqueeze(-1), silence)

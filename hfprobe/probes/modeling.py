@@ -1,11 +1,13 @@
 """The probe: a Highway network that rebuilds mel frames from one hidden frame at a time.
 
-Source: Li, Yuan, Lee, "What does a network layer hear?" (arXiv 1911.01102): a linear projection that upsamples a
-layer which was downsampled, four Highway layers, a linear output, L1 loss against the mel-spectrogram that went in.
-Highway layers: Srivastava, Greff, Schmidhuber (arXiv 1505.00387), ``y = g * relu(H x) + (1 - g) * x`` with
-``g = sigmoid(T x)``. There is no context: what the probe brings back is in that very frame.
+Source: Li, Yuan, Lee, "What does a network layer hear?" (arXiv 1911.01102): a linear
+projection that upsamples a layer which was downsampled, four Highway layers, a linear output, L1 loss against
+the mel-spectrogram that went in. Highway layers: Srivastava, Greff, Schmidhuber (arXiv 1505.00387),
+``y = g * relu(H x) + (1 - g) * x`` with ``g = sigmoid(T x)``. There is no context: what the probe brings back
+is in that very frame.
 
-Shape letters: B clips, T hidden frames, D hidden width, U mel frames per hidden frame, M mel frames, C mel bands.
+Shape letters: B clips, T hidden frames, D hidden width, U mel frames per hidden frame, M mel frames, C mel
+bands.
 """
 
 from __future__ import annotations
@@ -73,7 +75,8 @@ class _MelProbe(PreTrainedModel):
         """Load a probe; like transformers' own, but float32 unless told otherwise and strict about weights.
 
         Args:
-            pretrained_model_name_or_path: Folder or repository; `subfolder="blstm3"` picks a layer out of a bank.
+            pretrained_model_name_or_path: Folder or repository; `subfolder="blstm3"` picks a layer out of a
+                bank.
             *args: Passed on.
             **kwargs: Passed on (`revision`, `subfolder`, `dtype`, `output_loading_info`, ...).
 
@@ -143,7 +146,8 @@ class _MelProbe(PreTrainedModel):
             if labels.dim() != 3 or labels.shape[0] != mel.shape[0] or labels.shape[2] != mel.shape[2]:
                 raise ConfigError(
                     f"expected labels of shape ({mel.shape[0]}, mel frames, {mel.shape[2]}), got "
-                    f"{tuple(labels.shape)}; compute them with the probe's own mel settings (config.mel_config)"
+                    f"{tuple(labels.shape)}; compute them with the probe's own mel settings "
+                    "(config.mel_config)"
                 )
             n_frames = min(mel.shape[1], labels.shape[1])
             mel, labels = mel[:, :n_frames], labels[:, :n_frames]
@@ -156,8 +160,9 @@ class _MelProbe(PreTrainedModel):
 class HighwayProbe(_MelProbe):
     """Highway probe of one layer; see the module's text.
 
-    The buffers `input_mean`, `input_std` `(D,)` and `output_mean`, `output_std` `(C,)` are estimated by training and
-    saved with the weights, so that the network itself works on values of mean 0 and standard deviation 1.
+    The buffers `input_mean`, `input_std` `(D,)` and `output_mean`, `output_std` `(C,)` are estimated by
+    training and saved with the weights, so that the network itself works on values of mean 0 and standard
+    deviation 1.
 
     Example:
         >>> probe = HighwayProbe(HighwayProbeConfig(input_dim=8, layer="blstm1", stride=320, hidden_dim=4))
@@ -171,7 +176,8 @@ class HighwayProbe(_MelProbe):
     def __init__(self, config: HighwayProbeConfig):
         super().__init__(config)
         upsampling, n_mels = config.upsampling, config.n_mels
-        # Persistent: transformers builds models on the meta device, where a buffer that is not saved becomes garbage.
+        # Persistent: transformers builds models on the meta device, where a buffer that is not saved becomes
+        # garbage.
         self.register_buffer("input_mean", torch.zeros(config.input_dim))
         self.register_buffer("input_std", torch.ones(config.input_dim))
         self.register_buffer("output_mean", torch.zeros(n_mels))
@@ -182,7 +188,8 @@ class HighwayProbe(_MelProbe):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        # transformers.initialization skips tensors that came from a checkpoint; plain torch functions would not.
+        # transformers.initialization skips tensors that came from a checkpoint; plain torch functions would
+        # not.
         if isinstance(module, nn.Linear):
             init.xavier_uniform_(module.weight)
             init.zeros_(module.bias)
@@ -215,7 +222,8 @@ class HighwayProbe(_MelProbe):
         if frames.dtype != torch.float32 or torch.is_autocast_enabled(frames.device.type):
             # Half precision cannot hold a large mean beside small deviations: normalise first, in float32.
             return self.projection(((frames.float() - self.input_mean) / self.input_std).to(weight.dtype))
-        # W((x - m) / s) + b = (W / s) x + (b - (W / s) m): normalising the matrix, not the (many more) frames.
+        # W((x - m) / s) + b = (W / s) x + (b - (W / s) m): normalising the matrix, not the (many more)
+        # frames.
         folded = weight / self.input_std
         return nn.functional.linear(frames, folded, bias - folded @ self.input_mean)
 
@@ -251,7 +259,8 @@ class MeanProbe(_MelProbe):
 
 def _load_message(source: Any, kwargs: dict, found: str) -> str:
     place = f"{source}/{kwargs['subfolder']}" if kwargs.get("subfolder") else str(source)
-    return f"expected the complete weights of a probe in {place}, found {found}; save or download the probe again"
+    wanted = f"expected the complete weights of a probe in {place}"
+    return f"{wanted}, found {found}; save or download the probe again"
 
 
 AutoConfig.register(HighwayProbeConfig.model_type, HighwayProbeConfig)

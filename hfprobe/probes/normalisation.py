@@ -10,7 +10,8 @@ import torch
 from hfprobe.probes.losses import PackedFrames
 from hfprobe.probes.modeling import HighwayProbe
 
-# A unit that hardly ever fires must not be blown up when it does: deviations are raised to this part of their RMS.
+# A unit that hardly ever fires must not be blown up when it does: deviations are raised to this part of their
+# RMS.
 INPUT_STD_FLOOR = 0.05
 OUTPUT_STD_FLOOR = 0.01  # natural-log units
 
@@ -30,7 +31,8 @@ class Moments:
     """
 
     def __init__(self, dim: int, device: torch.device | str):
-        # Row 0: sums, row 1: sums of squares, row 2: counts; one tensor, so that processes add up in one call.
+        # Row 0: sums, row 1: sums of squares, row 2: counts; one tensor, so that processes add up in one
+        # call.
         self.totals = torch.zeros(3, dim, dtype=torch.float64, device=device)
 
     def add(self, rows: torch.Tensor) -> None:
@@ -40,7 +42,9 @@ class Moments:
         # Mean and variance of the batch first: a bare sum of squares in float32 would cancel.
         variance, mean = (value.double() for value in torch.var_mean(rows.float(), dim=0, correction=0))
         n_rows = float(len(rows))
-        self.totals += torch.stack([n_rows * mean, n_rows * (variance + mean**2), torch.full_like(mean, n_rows)])
+        self.totals += torch.stack(
+            [n_rows * mean, n_rows * (variance + mean**2), torch.full_like(mean, n_rows)]
+        )
 
     def mean(self) -> torch.Tensor:
         """Mean `(dim,)`, float64."""

@@ -1,7 +1,8 @@
-"""All probes of an encoder as one module that is trained by one optimiser, without the probes noticing one another.
+"""All probes of an encoder as one module that is trained by one optimiser, without the probes noticing one
+another.
 
-Weights, choice of frames, normalisation and gradient clipping belong to each probe alone, so training nine layers
-together gives each the probe it would have become on its own (a test compares them bit for bit).
+Weights, choice of frames, normalisation and gradient clipping belong to each probe alone, so training nine
+layers together gives each the probe it would have become on its own (a test compares them bit for bit).
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from hfprobe.probes.training_config import ProbeTrainingConfig
 def derived_seed(*parts: object) -> int:
     """A seed for one purpose, independent of the seeds for others.
 
-    Because a seed is derived for each (run, layer, process, step), there is no generator whose state would have to
-    be saved, and no layer's draw depends on which other layers are trained.
+    Because a seed is derived for each (run, layer, process, step), there is no generator whose state would
+    have to be saved, and no layer's draw depends on which other layers are trained.
 
     Example:
         >>> derived_seed(0, "blstm1", "weights") == derived_seed(0, "blstm2", "weights")
@@ -69,7 +70,12 @@ class ProbeSet(nn.Module):
     """
 
     def __init__(
-        self, specs: Sequence[Any], config: ProbeTrainingConfig, mel_config: MelConfig, encoder: str, fingerprint: str
+        self,
+        specs: Sequence[Any],
+        config: ProbeTrainingConfig,
+        mel_config: MelConfig,
+        encoder: str,
+        fingerprint: str,
     ):
         super().__init__()
         self.probes = nn.ModuleDict()
@@ -102,7 +108,12 @@ class ProbeSet(nn.Module):
             nn.utils.clip_grad_norm_(probe.parameters(), max_norm, foreach=True)
 
     def pack(
-        self, encoder: Any, batch: Any, mel_config: MelConfig, mel_frames: int | None = None, seed: Sequence = ()
+        self,
+        encoder: Any,
+        batch: Any,
+        mel_config: MelConfig,
+        mel_frames: int | None = None,
+        seed: Sequence = (),
     ) -> dict[str, PackedFrames]:
         """Encode a batch once and gather every layer's frames.
 
@@ -147,6 +158,6 @@ def require_finite(losses: dict[str, float], step: int) -> None:
     for name, value in losses.items():
         if value != value or value in (float("inf"), float("-inf")):
             raise ConfigError(
-                f"expected a finite loss for layer {name!r}, got {value} at step {step}; lower learning_rate, "
-                "or check the encoder's hidden states for NaN"
+                f"expected a finite loss for layer {name!r}, got {value} at step {step}; "
+                "lower learning_rate, or check the encoder's hidden states for NaN"
             )

@@ -1,8 +1,9 @@
 """Training of all probes of an encoder in one pass over the data.
 
-Each batch is encoded once, its mel-spectrogram computed once, and every layer's probe takes one step. The loop is
-Accelerate's (one process, or many under torchrun: gradients are averaged) without a prepared data loader, because
-the stream of each process is the caller's. Interrupted and resumed training gives the same weights bit for bit.
+Each batch is encoded once, its mel-spectrogram computed once, and every layer's probe takes one step. The
+loop is Accelerate's (one process, or many under torchrun: gradients are averaged) without a prepared data
+loader, because the stream of each process is the caller's. Interrupted and resumed training gives the same
+weights bit for bit.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ import torch
 from hfprobe.audio import MelConfig
 from hfprobe.errors import ConfigError, DatasetError
 from hfprobe.probes import checkpoints
-from hfprobe.probes.bank import ProbeBank, describe_environment
+from hfprobe.probes.bank import ProbeBank
 from hfprobe.probes.bank_files import FLOOR
+from hfprobe.probes.bank_source import describe_environment
 from hfprobe.probes.configuration import MeanProbeConfig
 from hfprobe.probes.modeling import MeanProbe
 from hfprobe.probes.normalisation import ProbeStatistics
@@ -46,13 +48,14 @@ def train_bank(
 
     Args:
         encoder: A `SpeechEncoder`; it is not changed, but moved to the training device.
-        stream: Endless iterable of `SpeechBatch` with `state_dict()` and `load_state_dict()`; under torchrun, this
-            process's own share.
+        stream: Endless iterable of `SpeechBatch` with `state_dict()` and `load_state_dict()`; under torchrun,
+            this process's own share.
         output: Folder for the bank, `train_log.jsonl`, `training.json` and `checkpoints/`.
         config: Training settings; the defaults if None.
         mel_config: Mel settings; the defaults if None.
         layers: Names of the layers; all if None.
-        resume: Go on from the newest checkpoint in `output`, if there is one; otherwise begin anew and remove any.
+        resume: Go on from the newest checkpoint in `output`, if there is one; otherwise begin anew and remove
+            any.
         progress: Show a progress bar.
         dev_batches: Batches to measure the loss on now and then; the same in every process.
 
@@ -96,7 +99,9 @@ class _Trainer:
         self.fingerprint = encoder.fingerprint
         probes = ProbeSet(specs, config, self.mel_config, encoder.name, self.fingerprint)
         self.accelerator = Accelerator(
-            cpu=config.device == "cpu", mixed_precision=config.mixed_precision, step_scheduler_with_optimizer=False
+            cpu=config.device == "cpu",
+            mixed_precision=config.mixed_precision,
+            step_scheduler_with_optimizer=False,
         )
         self.device = self.accelerator.device
         self.encoder = encoder.to(self.device)
@@ -123,7 +128,7 @@ class _Trainer:
             "processes": self.accelerator.num_processes,
         }
 
-    # ---- the loop ------------------------------------------------------------------------------------------------
+    # -- the loop
 
     def run(self, resume: bool, progress: bool) -> ProbeBank:
         from tqdm.auto import tqdm
@@ -167,7 +172,8 @@ class _Trainer:
             return next(batches)
         except StopIteration:
             raise DatasetError(
-                f"expected an endless stream of batches, it ended at step {self.step}; use hfprobe.data.SpeechStream"
+                f"expected an endless stream of batches, it ended at step {self.step}; "
+                "use hfprobe.data.SpeechStream"
             ) from None
 
     def _train_step(self, batch, fraction: float) -> torch.Tensor:
@@ -185,7 +191,7 @@ class _Trainer:
         return losses.detach()
 
     def _consult(self) -> tuple[float, bool, bool]:
-        """Fraction of the training that is over, whether to stop, whether a checkpoint is due: process 0 decides."""
+        """Part of the training that is over, whether to stop, whether to checkpoint: process 0 decides."""
         config = self.config
         self.elapsed = time.perf_counter() - self.clock
         by_steps = self.step / config.max_steps if config.max_steps else 0.0
@@ -195,13 +201,14 @@ class _Trainer:
             due |= self.elapsed - self.checkpointed_at >= 60 * config.checkpoint_minutes
         fraction = max(by_steps, by_clock)
         if self.accelerator.num_processes > 1:
-            # Clocks differ between processes, and one that stopped alone would leave the others waiting for ever.
+            # Clocks differ between processes, and one that stopped alone would leave the others waiting for
+            # ever.
             told = torch.tensor([fraction, float(due)], dtype=torch.float64, device=self.device)
             torch.distributed.broadcast(told, src=0)
             fraction, due = told[0].item(), bool(told[1].item())
         return min(1.0, fraction), fraction >= 1.0, due
 
-    # ---- statistics, losses --------------------------------------------------------------------------------------
+    # -- statistics, losses
 
     def _estimate_statistics(self, batches) -> None:
         gathered = {name: ProbeStatistics(probe) for name, probe in self.probes.probes.items()}
@@ -231,7 +238,7 @@ class _Trainer:
         totals = self.accelerator.reduce(totals, reduction="sum")
         return dict(zip(self.probes.probes, (totals[0] / totals[1]).tolist(), strict=True))
 
-    # ---- files ---------------------------------------------------------------------------------------------------
+    # -- files
 
     def _prepare_output(self) -> None:
         if not self.accelerator.is_main_process:
@@ -241,7 +248,8 @@ class _Trainer:
         _write_text(self.output / SETTINGS, json.dumps(settings, indent=2) + "\n")
         log = self.output / LOG
         lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.exists() else []
-        # Steps after the checkpoint are about to be done again; an interrupted write may have left half a line.
+        # Steps after the checkpoint are about to be done again; an interrupted write may have left half a
+        # line.
         kept = [line for line in lines if line.endswith("\n") and 0 < json.loads(line)["step"] <= self.step]
         _write_text(log, "".join(kept))
 

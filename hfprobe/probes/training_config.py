@@ -11,7 +11,15 @@ from hfprobe.probes.bank_files import DTYPES
 SCHEDULES = ("cosine", "linear", "constant")
 # Settings that may change between an interruption and its resumption without changing what is learnt.
 FREE_SETTINGS = frozenset(
-    {"max_minutes", "checkpoint_steps", "checkpoint_minutes", "log_steps", "dev_steps", "save_dtype", "device"}
+    {
+        "max_minutes",
+        "checkpoint_steps",
+        "checkpoint_minutes",
+        "log_steps",
+        "dev_steps",
+        "save_dtype",
+        "device",
+    }
 )
 
 
@@ -24,18 +32,18 @@ class ProbeTrainingConfig:
         num_layers: Number of Highway layers.
         gate_bias: First value of the gates' bias.
         max_steps: Optimiser steps; None to stop by the clock alone.
-        max_minutes: Minutes of training (interruptions not counted); None for no limit. The learning rate then
-            follows whichever of steps and clock is further on, so a run under a time limit ends fully decayed but is
-            not reproducible bit for bit.
+        max_minutes: Minutes of training (interruptions not counted); None for no limit. The learning rate
+            then follows whichever of steps and clock is further on, so a run under a time limit ends fully
+            decayed but is not reproducible bit for bit.
         learning_rate: Peak rate of AdamW.
         schedule: Decay after the warm-up: ``"cosine"``, ``"linear"`` or ``"constant"``.
         warmup_steps: Steps of linear warm-up.
         final_learning_rate: Rate at the end, as a fraction of the peak.
         weight_decay: AdamW's decoupled weight decay.
         clip_norm: Largest gradient norm, of each probe on its own; None for no clipping.
-        frames_per_batch: Mel frames (10 ms each) that every layer learns from in one batch, a random choice among
-            the valid ones drawn for each layer and step; a layer that is downsampled by 4 sees a quarter as many
-            hidden frames. None for all frames. This sets the cost of a step.
+        frames_per_batch: Mel frames (10 ms each) that every layer learns from in one batch, a random choice
+            among the valid ones drawn for each layer and step; a layer that is downsampled by 4 sees a
+            quarter as many hidden frames. None for all frames. This sets the cost of a step.
         statistics_batches: Batches, before the first step, that means and deviations are estimated from.
         seed: Seed of weights and of the choice of frames.
         checkpoint_steps: Steps between checkpoints; None for none by steps.
@@ -89,7 +97,9 @@ class ProbeTrainingConfig:
             self._require(name, float, 0)
         self._require("gate_bias", float, -math.inf)
         if self.max_steps is None and self.max_minutes is None:
-            raise ConfigError("expected max_steps or max_minutes, got neither; set one, or training would never end")
+            raise ConfigError(
+                "expected max_steps or max_minutes, got neither; set one, or training would never end"
+            )
         choices = {
             "schedule": SCHEDULES,
             "save_dtype": tuple(DTYPES),
@@ -98,9 +108,13 @@ class ProbeTrainingConfig:
         }
         for name, valid in choices.items():
             if getattr(self, name) not in valid:
-                raise ConfigError(f"expected {name} to be one of {', '.join(valid)}, got {getattr(self, name)!r}")
+                raise ConfigError(
+                    f"expected {name} to be one of {', '.join(valid)}, got {getattr(self, name)!r}"
+                )
 
-    def _require(self, name: str, kind: type, least: float, optional: bool = False, above: bool = False) -> None:
+    def _require(
+        self, name: str, kind: type, least: float, optional: bool = False, above: bool = False
+    ) -> None:
         value = getattr(self, name)
         if optional and value is None:
             return
@@ -109,7 +123,9 @@ class ProbeTrainingConfig:
         if not fits or value < least or (above and value == least):
             what = "a whole number" if kind is int else "a number"
             bound = f"above {least}" if above else f"of at least {least}"
-            raise ConfigError(f"expected {name} to be {what} {bound}{' or null' if optional else ''}, got {value!r}")
+            raise ConfigError(
+                f"expected {name} to be {what} {bound}{' or null' if optional else ''}, got {value!r}"
+            )
 
     def learning_rate_at(self, step: int, fraction: float) -> float:
         """Learning rate of one step.
@@ -127,7 +143,9 @@ class ProbeTrainingConfig:
             "linear": 1 - fraction,
             "constant": 1.0,
         }[self.schedule]
-        return self.learning_rate * warm * (self.final_learning_rate + (1 - self.final_learning_rate) * falling)
+        return (
+            self.learning_rate * warm * (self.final_learning_rate + (1 - self.final_learning_rate) * falling)
+        )
 
     def to_dict(self) -> dict:
         """Plain values, for JSON."""

@@ -52,6 +52,7 @@ class _Section:
     key: str
     view: UtteranceView
     layers: tuple[str, ...]
+    encoders: list[tuple[int, str]]
     conditions: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -87,7 +88,9 @@ def _section(
     layers = merge_orders(
         list(layers) for condition in view.conditions for layers in condition.encoders.values()
     )
-    section = _Section(f"u{index}", view, layers)
+    heard = {name for condition in view.conditions for name in condition.encoders}
+    here = [(place, name) for place, name in enumerate(encoders) if name in heard]
+    section = _Section(f"u{index}", view, layers, here)
     for place, condition in enumerate(view.conditions):
         cards = {}
         for encoder, layer, clip in condition.clips():
@@ -111,8 +114,8 @@ def _section(
                 width=width,
                 height=height,
             )
-        here = [(encoders.index(name), name) for name in condition.encoders]
-        section.conditions.append({"name": condition.name, "cards": cards, "encoders": sorted(here)})
+        present = [(number, name) for number, name in here if name in condition.encoders]
+        section.conditions.append({"name": condition.name, "cards": cards, "encoders": present})
     return section
 
 

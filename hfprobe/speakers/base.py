@@ -12,8 +12,8 @@ from hfprobe.errors import ConfigError, EncoderError
 
 SAMPLING_RATE = 16000  # Hz, of every speaker encoder's input
 
-# Name to "module:callable", so that only the one that is asked for is imported. The callable takes the text behind
-# the colon of "name:argument" (a weights file), or None.
+# Name to "module:callable", so that only the one that is asked for is imported. The callable takes the text
+# behind the colon of "name:argument" (a weights file), or None.
 _REGISTRY: dict[str, str | Callable[[str | None], SpeakerEncoder]] = {
     "ge2e": "hfprobe.speakers.ge2e:load_ge2e",
 }
@@ -22,8 +22,8 @@ _REGISTRY: dict[str, str | Callable[[str | None], SpeakerEncoder]] = {
 class SpeakerEncoder(nn.Module):
     """Base class: waveforms in, one embedding per clip out.
 
-    A clip that cannot be embedded (silence, no speech found) gets a row of NaN and a reason, never zeros: a score
-    against zeros would look like a measurement.
+    A clip that cannot be embedded (silence, no speech found) gets a row of NaN and a reason, never zeros: a
+    score against zeros would look like a measurement.
 
     Attributes:
         name: Name in results.
@@ -63,16 +63,23 @@ class SpeakerEncoder(nn.Module):
         Raises:
             ConfigError: If shapes or lengths do not fit.
         """
-        if not isinstance(waveforms, torch.Tensor) or waveforms.dim() != 2 or not waveforms.is_floating_point():
+        if (
+            not isinstance(waveforms, torch.Tensor)
+            or waveforms.dim() != 2
+            or not waveforms.is_floating_point()
+        ):
             found = tuple(waveforms.shape) if hasattr(waveforms, "shape") else type(waveforms).__name__
-            raise ConfigError(f"expected waveforms as a float tensor (batch, samples), got {found}; pad and stack clips")
+            raise ConfigError(
+                f"expected waveforms as a float tensor (batch, samples), got {found}; pad and stack clips"
+            )
         n_clips, n_samples = waveforms.shape
         if lengths is None:
             return [n_samples] * n_clips
         found = [int(length) for length in lengths]
         if len(found) != n_clips or any(not 0 <= length <= n_samples for length in found):
             raise ConfigError(
-                f"expected {n_clips} lengths between 0 and {n_samples} samples, got {found}; pass lengths in samples"
+                f"expected {n_clips} lengths between 0 and {n_samples} samples, "
+                f"got {found}; pass lengths in samples"
             )
         return found
 
@@ -92,13 +99,16 @@ def register_speaker_encoder(name: str, factory: str | Callable[[str | None], Sp
 
     Args:
         name: Name, without a colon.
-        factory: Callable from the text behind the colon (or None) to a `SpeakerEncoder`; or ``"module:callable"``.
+        factory: Callable from the text behind the colon (or None) to a `SpeakerEncoder`; or
+            ``"module:callable"``.
 
     Raises:
         ConfigError: If the name has a colon or is empty.
     """
     if not name or ":" in name:
-        raise ConfigError(f"expected a name without a colon for a speaker encoder, got {name!r}; choose another name")
+        raise ConfigError(
+            f"expected a name without a colon for a speaker encoder, got {name!r}; choose another name"
+        )
     _REGISTRY[name] = factory
 
 

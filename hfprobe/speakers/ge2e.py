@@ -1,8 +1,9 @@
 """GE2E d-vectors: who speaks, as 256 numbers.
 
-Sources: Wan et al., "Generalized end-to-end loss for speaker verification" (arXiv 1710.10467); network, weights and
-preprocessing of resemble-ai/Resemblyzer (Apache-2.0), whose PyPI package carries the weights. The results equal that
-package's (a test compares them); the difference is that the partials of all clips pass the LSTM in one batch.
+Sources: Wan et al., "Generalized end-to-end loss for speaker verification" (arXiv 1710.10467); network,
+weights and preprocessing of resemble-ai/Resemblyzer (Apache-2.0), whose PyPI package carries the
+weights. The results equal that package's (a test compares them); the difference is that the partials of all
+clips pass the LSTM in one batch.
 
 Shape letters: B clips, S samples, P partials of 160 frames, F mel frames.
 """
@@ -59,7 +60,8 @@ class GE2E(SpeakerEncoder):
     """The GE2E speaker encoder: three LSTM layers of 256, a linear layer, ReLU, length 1.
 
     Args:
-        vad: Shorten pauses by voice activity detection, as the weights expect; off for signals that are not speech.
+        vad: Shorten pauses by voice activity detection, as the weights expect; off for signals that are not
+            speech.
     """
 
     name = "ge2e"
@@ -140,8 +142,8 @@ class GE2E(SpeakerEncoder):
 
     def _embed_prepared(self, clips: Sequence[np.ndarray]) -> torch.Tensor:
         starts = [partial_starts(len(clip)) for clip in clips]
-        # The LSTM is three quarters of the work, the spectrograms a tenth: it is the LSTM that gets full batches.
-        # All partials have one length and simply queue up for it.
+        # The LSTM is three quarters of the work, the spectrograms a tenth: it is the LSTM that gets full
+        # batches. All partials have one length and simply queue up for it.
         owners, waiting, done = [], [], []
         for index, clip in enumerate(clips):
             mel = self._mel(clip, starts[index][-1] + PARTIAL)
@@ -203,13 +205,17 @@ def load_ge2e(weights: str | None = None, vad: bool = True) -> GE2E:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, LookupError, UnpicklingError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise EncoderError(f"expected GE2E weights in {path}, got: {reason}; install resemblyzer again") from error
+        raise EncoderError(
+            f"expected GE2E weights in {path}, got: {reason}; install resemblyzer again"
+        ) from error
     state = content.get("model_state") if isinstance(content, dict) else None
     encoder = GE2E(vad=vad)
     wanted = {name: value.shape for name, value in encoder.state_dict().items()}
     found = {name: value.shape for name, value in (state or {}).items() if name not in LOSS_KEYS}
     if found != wanted:
-        differing = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+        differing = sorted(
+            name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)
+        )
         raise EncoderError(
             f"expected the weights of GE2E in {path}, these differ or are missing: {', '.join(differing)}; "
             "use Resemblyzer's pretrained.pt"

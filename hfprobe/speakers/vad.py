@@ -1,7 +1,7 @@
 """Loudness and silence, as GE2E was trained to expect them.
 
-Source: Resemblyzer's preprocessing (resemble-ai/Resemblyzer, `audio.py`), whose numbers this reproduces: volume is
-raised to -30 dBFS where it is lower, then pauses are shortened by WebRTC's voice activity detector.
+Source: Resemblyzer's preprocessing (resemble-ai/Resemblyzer, `audio.py`), whose numbers this reproduces:
+volume is raised to -30 dBFS where it is lower, then pauses are shortened by WebRTC's voice activity detector.
 """
 
 from __future__ import annotations
@@ -52,12 +52,14 @@ def shorten_pauses(waveform: np.ndarray) -> np.ndarray:
     if n_windows == 0:
         return waveform[:0]
     waveform = waveform[: n_windows * WINDOW]
-    # Raising the volume can push a peak beyond 16 bits. Resemblyzer lets it wrap around; so do we, through a wider
-    # integer where that is well defined, because published embeddings were made so.
+    # Raising the volume can push a peak beyond 16 bits. Resemblyzer lets it wrap around; so do we, through a
+    # wider integer where that is well defined, because published embeddings were made so.
     pcm = np.round(waveform * INT16_MAX).astype(np.int64).astype(np.int16).tobytes()
     detector = webrtcvad.Vad(MODE)
     step = 2 * WINDOW  # bytes
-    voiced = [detector.is_speech(pcm[start : start + step], SAMPLING_RATE) for start in range(0, len(pcm), step)]
+    voiced = [
+        detector.is_speech(pcm[start : start + step], SAMPLING_RATE) for start in range(0, len(pcm), step)
+    ]
     # Mean over 8 windows, 3 before and 4 after; np.round takes a half to the even number, 0.
     padded = np.concatenate([np.zeros((AVERAGE_WINDOWS - 1) // 2), voiced, np.zeros(AVERAGE_WINDOWS // 2)])
     sums = np.convolve(padded, np.ones(AVERAGE_WINDOWS), mode="valid")

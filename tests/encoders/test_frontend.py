@@ -6,8 +6,8 @@ import hypothesis.strategies as st
 import pytest
 import torch
 import torchaudio
-from espnet_stock import STFT, pad, speechlike
 from espnet2.asr.frontend.default import DefaultFrontend
+from espnet_stock import STFT, pad, speechlike
 from hypothesis import given, settings
 
 from hfprobe.encoders.espnet.frontend import DeltaFrontend, deltas, reflect_pad

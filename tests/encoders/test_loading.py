@@ -158,7 +158,7 @@ def test_damaged_and_dangerous_files_are_refused(experiment, kind, monkeypatch, 
         "garbage": b"not a model",
         "empty": b"",
         "cut": file.read_bytes()[:2000],
-        "pickle": pickle.dumps(Bomb()),
+        "pickle": pickle.dumps(Bomb(), protocol=2),
     }
     if kind == "checkpoint":
         torch.save({"model": experiment.state_dict(), "epoch": 3}, file)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from espnet_stock import RNN, STFT, build_stock, speechlike
 from espnet2.asr.encoder.rnn_encoder import RNNEncoder
+from espnet_stock import RNN, STFT, build_stock, speechlike
 
 from hfprobe.encoders import AutoSpeechEncoder
 from hfprobe.encoders.espnet.adapter import EspnetEncoder

@@ -71,7 +71,9 @@ def test_round_trip_float16_is_small_and_loads_as_float32(bank, tmp_path):
     assert {value.dtype for value in loaded["l1"].state_dict().values()} == {torch.float32}
     assert torch.equal(loaded["l1"].input_mean, bank["l1"].input_mean)
     assert torch.equal(loaded.floor.output_mean, bank.floor.output_mean)
-    torch.testing.assert_close(loaded["l1"].projection.weight, bank["l1"].projection.weight, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(
+        loaded["l1"].projection.weight, bank["l1"].projection.weight, atol=1e-3, rtol=1e-3
+    )
     probe = HighwayProbe.from_pretrained(tmp_path / "half", subfolder="l2")
     assert same_weights(probe, loaded["l2"])
 
@@ -135,7 +137,9 @@ def test_only_some_layers(bank, tmp_path):
         ProbeBank.from_pretrained(tmp_path / "bank", layers=["l3"])
 
 
-@pytest.mark.parametrize("file", ["l1/model.safetensors", "l1/config.json", "floor/model.safetensors", "bank.json"])
+@pytest.mark.parametrize(
+    "file", ["l1/model.safetensors", "l1/config.json", "floor/model.safetensors", "bank.json"]
+)
 @pytest.mark.parametrize("damage", ["remove", "truncate"])
 def test_damaged_files(bank, tmp_path, file, damage):
     bank.save_pretrained(tmp_path / "bank")
@@ -165,7 +169,9 @@ def test_paths_in_the_index_are_not_trusted(bank, tmp_path, name):
         ProbeBank.from_pretrained(tmp_path / "bank")
 
 
-@pytest.mark.parametrize("change", [{"format_version": 2}, {"layers": []}, {"layers": "l1"}, {"sha256": {}}, {"mel": 0}])
+@pytest.mark.parametrize(
+    "change", [{"format_version": 2}, {"layers": []}, {"layers": "l1"}, {"sha256": {}}, {"mel": 0}]
+)
 def test_broken_index(bank, tmp_path, change):
     bank.save_pretrained(tmp_path / "bank")
     path = tmp_path / "bank" / "bank.json"
@@ -226,7 +232,10 @@ def test_reconstruct_gives_sound_of_the_same_length(bank, encoder):
         assert sound.shape == (4807,) and torch.isfinite(sound).all() and sound.abs().max() > 0
     again = bank.reconstruct(encoder, waveform.numpy(), layers=["l2"], n_iter=2)
     assert torch.equal(again["l2"], sounds["l2"])  # whichever other layers are asked for
-    assert bank.reconstruct(encoder, waveform.expand(2, -1), layers="floor", n_iter=1)["floor"].shape == (2, 4807)
+    assert bank.reconstruct(encoder, waveform.expand(2, -1), layers="floor", n_iter=1)["floor"].shape == (
+        2,
+        4807,
+    )
     with pytest.raises(LayerError):
         bank.reconstruct(encoder, waveform, layers=["l7"])
     with pytest.raises(ConfigError, match="samples"):

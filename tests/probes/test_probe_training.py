@@ -28,7 +28,9 @@ def settings(**kwargs):
 
 
 def weights(bank, names=None):
-    return {f"{name}.{key}": value for name in names or bank for key, value in bank[name].state_dict().items()}
+    return {
+        f"{name}.{key}": value for name in names or bank for key, value in bank[name].state_dict().items()
+    }
 
 
 def assert_same(one, other):
@@ -56,7 +58,10 @@ def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(toy, tmp_path)
     assert kept == ["step-00000012", "step-00000008"]
     # Once more: nothing is left to do.
     stream = toy.Stream(break_at=0)
-    assert_same(weights(whole), weights(train_bank(toy.Encoder(), stream, tmp_path / "cut", settings(), progress=False)))
+    assert_same(
+        weights(whole),
+        weights(train_bank(toy.Encoder(), stream, tmp_path / "cut", settings(), progress=False)),
+    )
 
 
 def test_global_generators_are_restored(toy, tmp_path):
@@ -77,13 +82,17 @@ def test_global_generators_are_restored(toy, tmp_path):
     folder = tmp_path / "cut"
     with pytest.raises(InterruptedError):
         seeded(3, 12)
-    assert_same(weights(whole), weights(train_bank(toy.Encoder(), Noisy(), folder, settings(), progress=False)))
+    assert_same(
+        weights(whole), weights(train_bank(toy.Encoder(), Noisy(), folder, settings(), progress=False))
+    )
 
 
 def test_layers_trained_together_equal_each_alone(toy, tmp_path):
     together = train_bank(toy.Encoder(), toy.Stream(), tmp_path / "all", settings(), progress=False)
     for name in ("l1", "l2"):
-        alone = train_bank(toy.Encoder(), toy.Stream(), tmp_path / name, settings(), layers=[name], progress=False)
+        alone = train_bank(
+            toy.Encoder(), toy.Stream(), tmp_path / name, settings(), layers=[name], progress=False
+        )
         assert list(alone) == [name]
         assert_same(weights(together, [name]), weights(alone))
 
@@ -132,7 +141,9 @@ def test_statistics_are_those_of_the_first_batches(toy, tmp_path):
     floored = deviation.clamp(min=0.05 * deviation.square().mean().sqrt())
     torch.testing.assert_close(bank["l2"].input_std.double(), floored, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(bank["l2"].output_mean.double(), targets.mean(0), atol=1e-4, rtol=1e-5)
-    torch.testing.assert_close(bank["l2"].output_std.double(), targets.std(0, correction=0), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        bank["l2"].output_std.double(), targets.std(0, correction=0), atol=1e-4, rtol=1e-4
+    )
 
 
 def test_moments_survive_a_large_mean():
@@ -199,7 +210,13 @@ def test_bad_streams_layers_and_divergence(toy, tmp_path):
 
 
 def test_checkpoints_hold_plain_values_only(tmp_path):
-    state = {"a": [1, (2.5, None)], "b": np.arange(3, dtype=np.uint32), "c": b"x", "d": torch.ones(2), "e": np.float32(1)}
+    state = {
+        "a": [1, (2.5, None)],
+        "b": np.arange(3, dtype=np.uint32),
+        "c": b"x",
+        "d": torch.ones(2),
+        "e": np.float32(1),
+    }
     torch.save(checkpoints.to_plain(state), tmp_path / "state.pt")
     back = checkpoints.from_plain(torch.load(tmp_path / "state.pt", weights_only=True))
     assert back["a"] == [1, (2.5, None)] and back["c"] == b"x" and back["e"] == 1.0
@@ -233,7 +250,12 @@ except InterruptedError:
 
 def test_two_processes_average_their_gradients_and_resume(toy, tmp_path):
     (tmp_path / "two.py").write_text(TWO_PROCESSES)
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(REPOSITORY),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command += [str(tmp_path / "two.py"), str(REPOSITORY), str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)

@@ -175,6 +175,17 @@ def test_a_layer_that_an_encoder_lacks_is_said(tmp_path):
     ]
 
 
+def test_an_utterance_offers_only_encoders_one_can_hear(tmp_path):
+    rows = [{**row, "encoder": "not heard"} for row in ROWS[:2]]
+    two, one = view("a", ("x", "y")), view("b", ("z",))
+    page = read(write_page(Page("t", (two, one), rows), tmp_path))
+    boxes = [attrs for attrs in page.all("input") if attrs.get("name", "").startswith("show-")]
+    assert [(attrs["name"], attrs["value"], "checked" in attrs) for attrs in boxes] == [
+        ("show-u0", "0", True),
+        ("show-u0", "1", True),
+    ]
+
+
 def test_results_come_with_their_files(tmp_path):
     config = {"snr": ["clean", 10], "nested": {"a": 1}}
     page = Page("t", (), ROWS, {"seed": 3, "torch": "2.8"}, config, "hfprobe evaluate --seed 3")

@@ -1,0 +1,109 @@
+"""``hfprobe demo``: the whole path once, small and offline, from two recognisers to a page.
+
+Probes are trained for a minute on each of two shipped recognisers that differ in one thing, noise during training;
+then every layer is measured and made audible. Without a corpus on the machine, speech is synthesised by espeak-ng and
+noise is generated, which is enough to see and hear the effect but says little about real voices.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from hfprobe.cli.common import device_of, output_folder, settings, write_settings
+
+PAIRS = ("blstm", "vgg-blstm")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this command."""
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the page and all that it shows")
+    parser.add_argument("--dataset", metavar="D", help="speech to train and test on, e.g. audiofolder:DIR (default: what is there)")
+    parser.add_argument("--test-dataset", metavar="D", help="speech to test on (default: the test part of --dataset)")
+    parser.add_argument("--noise", metavar="DIR", help="noise in MUSAN's layout, or 'generated' (default: what is there)")
+    parser.add_argument("--architecture", choices=PAIRS, default="blstm", help="which recognisers (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=0.75, help="training per encoder (default: %(default)s)")
+    parser.add_argument("--speakers", type=int, default=8, help="test speakers (default: %(default)s)")
+    parser.add_argument("--per-speaker", type=int, default=4, help="utterances of each (default: %(default)s)")
+    parser.add_argument("--snr", nargs="+", default=["clean", "10"], metavar="S", help="conditions (default: clean 10)")
+    parser.add_argument("--sounds", type=int, default=2, help="utterances to listen to (default: %(default)s)")
+    parser.add_argument("--iterations", type=int, default=32, help="Griffin-Lim iterations (default: %(default)s)")
+
+
+def datasets_of(args: argparse.Namespace) -> tuple[str, str, str]:
+    """Training and test corpus, and a sentence that says what they are."""
+    from hfprobe.data.locations import local_speechocean
+
+    if args.dataset:
+        test = args.test_dataset or args.dataset
+        note = f"Speech: {args.dataset.partition(':')[0]} for training and {test.partition(':')[0]} for testing."
+        if test == args.dataset:
+            note += " Probes are trained and tested on the same recordings: give --test-dataset for an honest test."
+        return args.dataset, test, note
+    if local_speechocean("train") and local_speechocean("test"):
+        note = "Speech: speechocean762 (read by Mandarin natives, half of them children), other speakers for testing."
+        return "speechocean762:train", "speechocean762:test", note
+    note = "Speech: synthesised by espeak-ng, since no corpus was found here; 40 voices for training, 20 others for testing."
+    return "espeak:train", "espeak:test", note
+
+
+def run(args: argparse.Namespace) -> str:
+    """Train, evaluate, draw, and write the page."""
+    start = time.monotonic()
+    from hfprobe.analysis.conditions import apply_condition, parse_conditions
+    from hfprobe.analysis.test_set import load_test_set
+    from hfprobe.cli.evaluate import measure, write_results
+    from hfprobe.cli.listen import utterance_view
+    from hfprobe.cli.train import noise_of
+    from hfprobe.data import NoiseRecipe, SpeechStream
+    from hfprobe.encoders import AutoSpeechEncoder
+    from hfprobe.probes import ProbeTrainingConfig, train_bank
+    from hfprobe.reports import Page, write_page
+    from hfprobe.speakers import load_speaker_encoder
+
+    conditions = parse_conditions(args.snr)
+    train_corpus, test_corpus, note = datasets_of(args)
+    test = load_test_set(test_corpus, args.speakers, args.per_speaker, 10.0)
+    noise = noise_of(args.noise, "train")
+    verifier, device = load_speaker_encoder("ge2e"), device_of(args)
+    folder = output_folder(args.output)
+    print(f"{note} Noise: {'generated' if noise.root is None else 'recorded'}.")
+
+    config = ProbeTrainingConfig(
+        max_steps=None, max_minutes=args.minutes, hidden_dim=128, frames_per_batch=1024, seed=args.seed,
+        checkpoint_steps=None, device="cpu" if device == "cpu" else "auto",
+    )  # fmt: skip
+    pairs = []
+    for kind in ("baseline", "robust"):
+        encoder = AutoSpeechEncoder.from_pretrained(f"{args.architecture}-{kind}")
+        print(f"[{time.monotonic() - start:4.0f} s] training the probes of {encoder.name} for {args.minutes:g} minutes")
+        stream = SpeechStream(train_corpus, 4, noise, NoiseRecipe(), args.seed, max_seconds=10.0)
+        pairs.append((encoder, train_bank(encoder, stream, folder / "banks" / kind, config, resume=False)))
+
+    print(f"[{time.monotonic() - start:4.0f} s] measuring {len(test)} utterances under {len(conditions)} conditions")
+    args.quality, args.wer, args.layers = ["stoi"], False, None
+    noise = noise_of(args.noise, "test")
+    results = measure(args, pairs, test, conditions, verifier, noise)
+    write_results(results, folder)
+
+    print(f"[{time.monotonic() - start:4.0f} s] writing the page")
+    views = []
+    for index in range(min(args.sounds, len(test))):
+        clean, name = test.waveforms[index], test.ids[index]
+        inputs = {c.name: apply_condition(clean, name, c, noise, args.seed) for c in conditions}
+        title = f"{name} (speaker {test.speakers[index]})"
+        views.append(
+            utterance_view(name, title, test.texts[index], (), clean, inputs, pairs, verifier, 60, args.seed, device)
+        )
+    page = Page(
+        title="What does each layer hear?",
+        utterances=tuple(views),
+        results=results.rows,
+        environment=results.environment,
+        config=settings(args),
+        command=args.command_line,
+        notes=(note, f"Probes were trained for {args.minutes:g} minutes each: a demonstration, not a measurement."),
+    )
+    written = write_page(page, folder)
+    write_settings(args, folder)
+    return f"done in {time.monotonic() - start:.0f} s; open {written}"

@@ -1,0 +1,78 @@
+"""``hfprobe train``: one probe per layer, all in one pass over the data."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from hfprobe.cli.common import device_of, output_folder, write_settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this command."""
+    parser.add_argument("--encoder", required=True, metavar="E", help="encoder: see `hfprobe encoders`")
+    parser.add_argument("--dataset", required=True, metavar="D", help="e.g. librispeech:clean/train.100, audiofolder:DIR")
+    parser.add_argument("--output", required=True, metavar="BANK", help="folder for the bank, its log and checkpoints")
+    parser.add_argument(
+        "--noise", default=None, metavar="DIR",
+        help="noise folder in MUSAN's layout, 'generated', 'local' (the data folder's) or 'none' (default: local, or generated)",
+    )  # fmt: skip
+    parser.add_argument("--clean-share", type=float, default=0.25, help="utterances without noise (default: %(default)s)")
+    parser.add_argument("--layers", nargs="+", metavar="L", help="layers (default: all)")
+    parser.add_argument("--batch-size", type=int, default=8, help="utterances per batch (default: %(default)s)")
+    parser.add_argument("--max-seconds", type=float, default=20.0, help="leave out longer utterances (default: %(default)s)")
+    parser.add_argument("--limit", type=int, help="use only the first N utterances")
+    parser.add_argument("--steps", type=int, help="optimiser steps (default: 3000, or no limit with --minutes)")
+    parser.add_argument("--minutes", type=float, help="stop after so many minutes")
+    parser.add_argument("--hidden-dim", type=int, default=192, help="width of the Highway layers (default: %(default)s)")
+    parser.add_argument("--num-layers", type=int, default=4, help="Highway layers (default: %(default)s)")
+    parser.add_argument("--learning-rate", type=float, default=2e-3, help="peak rate of AdamW (default: %(default)s)")
+    parser.add_argument("--frames-per-batch", type=int, help="mel frames per layer and step, drawn at random (default: all)")
+    parser.add_argument("--checkpoint-steps", type=int, default=500, help="steps between checkpoints (default: %(default)s)")
+    parser.add_argument("--dev", metavar="D", help="dataset for a dev loss")
+    parser.add_argument("--no-resume", dest="resume", action="store_false", help="begin anew even if a checkpoint is there")
+
+
+def noise_of(name: str | None, part: str):
+    """The noise corpus that ``--noise`` names, or ``None`` for ``none``."""
+    from hfprobe.data import load_noise
+
+    return None if name == "none" else load_noise(None if name in (None, "local") else name, part)
+
+
+def run(args: argparse.Namespace) -> str:
+    """Train and save a bank."""
+    from itertools import islice
+
+    from hfprobe.data import NoiseRecipe, SpeechStream
+    from hfprobe.encoders import AutoSpeechEncoder
+    from hfprobe.probes import ProbeTrainingConfig, train_bank
+
+    config = ProbeTrainingConfig(
+        hidden_dim=args.hidden_dim,
+        num_layers=args.num_layers,
+        max_steps=args.steps if args.steps or args.minutes else 3000,
+        max_minutes=args.minutes,
+        learning_rate=args.learning_rate,
+        frames_per_batch=args.frames_per_batch,
+        checkpoint_steps=args.checkpoint_steps,
+        seed=args.seed,
+        device="cpu" if device_of(args) == "cpu" else "auto",
+    )
+    encoder = AutoSpeechEncoder.from_pretrained(args.encoder)
+    # torchrun and accelerate launch tell each process which share of the stream is its own.
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    noise, recipe = noise_of(args.noise, "train"), NoiseRecipe(clean_share=args.clean_share)
+    stream = SpeechStream(
+        args.dataset, args.batch_size, noise, recipe, args.seed,
+        max_seconds=args.max_seconds, limit=args.limit, rank=rank, world=world,
+    )  # fmt: skip
+    dev = None
+    if args.dev:
+        held_out = SpeechStream(args.dev, args.batch_size, noise, recipe, args.seed + 1, shuffle=False, limit=64)
+        dev = list(islice(held_out.one_epoch(0), 8))
+    folder = output_folder(args.output)
+    bank = train_bank(encoder, stream, folder, config, layers=args.layers, resume=args.resume, dev_batches=dev)
+    write_settings(args, folder)
+    left_out = f" (utterances left out: {dict(stream.failures)})" if stream.failures else ""
+    return f"probes of {len(bank)} layers of {encoder.name} are in {folder}{left_out}"

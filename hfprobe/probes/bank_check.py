@@ -1,0 +1,46 @@
+"""Is this the encoder that a bank was trained for? Another one would give plausible, wrong sound."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hfprobe.errors import BankError
+
+
+def check_encoder(bank: Any, encoder: Any) -> None:
+    """Compare layers, rate and fingerprint.
+
+    Args:
+        bank: A `ProbeBank`.
+        encoder: A `SpeechEncoder`.
+
+    Raises:
+        BankError: If a layer is missing, has another width or stride, the sampling rate differs, or the
+            fingerprint does; the message says which.
+    """
+    specs = {spec.name: spec for spec in encoder.layers}
+    told = f"this is the bank of encoder {bank.encoder!r}, not of {encoder.name!r}"
+    for name, probe in bank.items():
+        if name not in specs:
+            raise BankError(
+                f"{told}: it has no layer {name!r} (it has {', '.join(specs)}); load the right encoder"
+            )
+        expected, found = (
+            (probe.config.input_dim, probe.config.stride),
+            (specs[name].dim, specs[name].stride),
+        )
+        if expected != found:
+            raise BankError(
+                f"{told}: layer {name!r} has width {found[0]} and stride {found[1]}, "
+                f"expected {expected[0]} and {expected[1]}; load the right encoder"
+            )
+    if encoder.sampling_rate != bank.mel_config.sampling_rate:
+        raise BankError(
+            f"{told}: it works at {encoder.sampling_rate} Hz, expected {bank.mel_config.sampling_rate} Hz"
+        )
+    fingerprint = encoder.fingerprint
+    if bank.fingerprint and fingerprint != bank.fingerprint:
+        raise BankError(
+            f"{told}: same shape but other weights (fingerprint {fingerprint}, "
+            f"expected {bank.fingerprint}); load the encoder of this bank, or train a bank for this one"
+        )

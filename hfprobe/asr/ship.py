@@ -29,7 +29,7 @@ TRAINING_KEYS = (
 PREFIXES = ("frontend.", "normalize.", "preencoder.", "encoder.", "ctc.")
 
 
-def ship(training: Path, output: Path, weights: str = "valid.loss.best.pth") -> Path:
+def ship(training: Path, output: Path, weights: str = "latest.pth") -> Path:
     """Write ``config.yaml`` and float16 weights of a trained model into ``output``.
 
     Args:
@@ -76,7 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("training", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--weights", default="valid.loss.best.pth")
+    parser.add_argument("--weights", default="latest.pth")
     args = parser.parse_args()
     folder = ship(args.training, args.output, args.weights)
     size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6

@@ -32,9 +32,7 @@ def start_recogniser(model: nn.Module) -> None:
     with torch.no_grad():
         for block in encoder.enc:
             if isinstance(block, VGG2L):
-                for conv in block.children():
-                    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-                    nn.init.zeros_(conv.bias)
+                _start_vgg(block, features)
                 features, lengths, _ = block(features, lengths)
             elif isinstance(block, RNNP):
                 _start_rnnp(block, features)
@@ -45,6 +43,27 @@ def _input_size(encoder: nn.Module) -> int:
     if isinstance(first, VGG2L):
         return first.in_channel * 80  # any number of bands would do: convolutions do not care
     return first.birnn0.input_size if hasattr(first, "birnn0") else first.rnn0.input_size
+
+
+def _start_vgg(block: VGG2L, features: torch.Tensor) -> None:
+    """He's directions; then each convolution is scaled so that what leaves its ReLU (or pool) has unit size.
+
+    Max-pooling makes values larger, so without the measured scale the LSTMs start, and stay, saturated.
+    """
+    maps = features.unflatten(-1, (block.in_channel, -1)).transpose(1, 2)
+    for name in ("conv1_1", "conv1_2", "conv2_1", "conv2_2"):
+        conv = getattr(block, name)
+        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+        nn.init.zeros_(conv.bias)
+        pool = name.endswith("_2")
+        size = _after(conv, maps, pool).square().mean().sqrt()
+        conv.weight /= size
+        maps = _after(conv, maps, pool)
+
+
+def _after(conv: nn.Conv2d, maps: torch.Tensor, pool: bool) -> torch.Tensor:
+    out = torch.relu(conv(maps))
+    return nn.functional.max_pool2d(out, 2, stride=2, ceil_mode=True) if pool else out
 
 
 def _start_rnnp(block: RNNP, features: torch.Tensor) -> None:

@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# Recognisers to probe: VGG-BLSTM and BLSTM, CTC on characters, each trained on clean ("baseline") and on noisy
+# ("robust") speech by ESPnet's own trainer, then their probes and the paper's measures.
+#   ./run.sh                                all stages
+#   ./run.sh --stage 3 --stop-stage 4       only training
+#   ./run.sh --archs blstm                  only one architecture
+set -euo pipefail
+cd "$(dirname "$0")"
+
+stage=1
+stop_stage=8
+archs="blstm vgg_blstm"
+exp=exp                 # everything that is made goes here
+train_set=speechocean762:train
+test_set=speechocean762:test
+noise=local             # MUSAN or a folder in its layout; "local": the data folder's noise; "generated"
+probe_minutes=8         # training per bank
+speakers=25             # test speakers of stage 7
+per_speaker=4
+ngpu=0
+python=${PYTHON:-python}
+. local/parse_options.sh
+. local/schedule.sh
+
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc)}
+name_of() { echo "${1//_/-}-$2"; }
+
+if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then
+  echo "Stage 1: data check"
+  $python local/check_data.py --train "$train_set" --test "$test_set" --noise "$noise"
+fi
+
+if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then
+  echo "Stage 2: feature statistics"
+  [ -f "$exp/feats_stats.npz" ] || $python -m hfprobe.asr.stats --output "$exp/feats_stats.npz" --batches 60 \
+    --corpus "$train_set" "spoken:$train_set@0.5" --noise "$noise"
+fi
+
+# train ARCH NAME NOISE [ESPnet options]: resumes if it was interrupted
+train() {
+  local arch=$1 name=$2 noise=$3; shift 3
+  $python -m hfprobe.asr.train --config "conf/train_$arch.yaml" --ngpu "$ngpu" --output_dir "$exp/$name" \
+    --normalize_conf "stats_file=$exp/feats_stats.npz" --hf_valid "$test_set" --hf_noise "$noise" --resume true "$@"
+}
+
+if [ $stage -le 3 ] && [ $stop_stage -ge 3 ]; then
+  echo "Stage 3: common start on clean real and synthetic speech, short utterances first"
+  for arch in $archs; do
+    previous=
+    for phase in $(phases_of "$arch"); do
+      options=$(start_options "$arch" "$phase" "$train_set")
+      # shellcheck disable=SC2086
+      train "$arch" "${arch}_start$phase" none $options ${previous:+--init_param "$exp/$previous/latest.pth"}
+      previous=${arch}_start$phase
+    done
+  done
+fi
+
+if [ $stage -le 4 ] && [ $stop_stage -ge 4 ]; then
+  echo "Stage 4: baseline (clean) and robust (noise added on the fly)"
+  for arch in $archs; do
+    last=$(phases_of "$arch" | tr ' ' '\n' | tail -n 1)
+    for kind in baseline robust; do
+      options=$(final_options "$arch" "$kind" "$train_set")
+      # shellcheck disable=SC2086
+      train "$arch" "${arch}_$kind" "$([ $kind = robust ] && echo "$noise" || echo none)" $options \
+        --init_param "$exp/${arch}_start$last/latest.pth"
+    done
+  done
+fi
+
+if [ $stage -le 5 ] && [ $stop_stage -ge 5 ]; then
+  echo "Stage 5: encoders to ship"
+  for arch in $archs; do
+    for kind in baseline robust; do
+      $python -m hfprobe.asr.ship "$exp/${arch}_$kind" "$exp/encoders/$(name_of "$arch" $kind)"
+    done
+  done
+fi
+
+if [ $stage -le 6 ] && [ $stop_stage -ge 6 ]; then
+  echo "Stage 6: probes, all layers of an encoder in one pass"
+  for arch in $archs; do
+    for kind in baseline robust; do
+      name=$(name_of "$arch" $kind)
+      hfprobe train --config conf/probes.yaml --encoder "$exp/encoders/$name" --dataset "$train_set" \
+        --noise "$noise" --minutes "$probe_minutes" --output "$exp/banks/$name"
+    done
+  done
+fi
+
+if [ $stage -le 7 ] && [ $stop_stage -ge 7 ]; then
+  echo "Stage 7: speaker verification and intelligibility by layer and condition"
+  for arch in $archs; do
+    b=$(name_of "$arch" baseline) r=$(name_of "$arch" robust)
+    hfprobe evaluate --encoder "$exp/encoders/$r" --probes "$exp/banks/$r" --encoder "$exp/encoders/$b" \
+      --probes "$exp/banks/$b" --dataset "$test_set" --noise "$noise" --snr clean 20 10 0 \
+      --speakers "$speakers" --per-speaker "$per_speaker" --iterations 16 --output "$exp/evaluation/$arch"
+  done
+fi
+
+if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
+  echo "Stage 8: error rates of the recognisers on the whole test set"
+  encoders=()
+  for arch in $archs; do
+    for kind in robust baseline; do encoders+=("$exp/encoders/$(name_of "$arch" $kind)"); done
+  done
+  $python local/error_rates.py --dataset "$test_set" --noise "$noise" --output "$exp/error_rates" "${encoders[@]}"
+fi

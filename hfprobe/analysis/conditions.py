@@ -47,7 +47,7 @@ def parse_conditions(words: Sequence[str], category: str = "any") -> tuple[Condi
     """Conditions from words such as ``["clean", "20", "10", "0"]`` (SNRs in dB).
 
     Raises:
-        ConfigError: A word is neither ``clean`` nor a number, or is given twice.
+        ConfigError: A word is neither ``clean`` nor a number of decibels, or is given twice.
 
     Example:
         >>> [condition.name for condition in parse_conditions(["clean", "10"])]
@@ -61,6 +61,8 @@ def parse_conditions(words: Sequence[str], category: str = "any") -> tuple[Condi
             condition = Condition(category=category) if word == "clean" else Condition(float(word), category)
         except ValueError:
             raise ConfigError(f"condition {word!r} is neither 'clean' nor an SNR in dB such as 10") from None
+        if condition.snr_db is not None and not abs(condition.snr_db) <= 100:
+            raise ConfigError(f"condition {word!r}: an SNR must lie between -100 and 100 dB")
         if condition in conditions:
             raise ConfigError(f"condition {word!r} is given twice; give each once")
         conditions.append(condition)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from hfprobe.analysis.conditions import Condition, apply_condition
+from hfprobe.analysis.pairs import check_pairs
 from hfprobe.analysis.test_set import TestSet, length_batches
 from hfprobe.audio import mel_spectrogram, vocode
 from hfprobe.data import NoiseCorpus, pad_waveforms
@@ -70,8 +71,8 @@ def evaluate(
         measures one by bootstrap over speakers.
     """
     trials = draw_trials(test.speakers, seed=seed)
+    mel_config = check_pairs(encoders)
     for encoder, bank in encoders:
-        bank.check(encoder)
         encoder.to(device).eval()
         bank.to(device)
     work = []
@@ -84,7 +85,7 @@ def evaluate(
         indices = [i for i, _ in items]
         clean = [test.waveforms[i] for i in indices]
         names, sounds = [], []
-        for encoder_name, layer, waveforms in _sounds(encoders, items, layers, n_iter, seed, device):
+        for encoder_name, layer, waveforms in _sounds(encoders, items, mel_config, layers, n_iter, seed, device):
             names.append((condition.name, encoder_name, layer))
             sounds += waveforms
             embeddings = np.asarray(verifier.embed(*pad_waveforms(waveforms)))
@@ -101,12 +102,11 @@ def evaluate(
 
 
 @torch.no_grad()
-def _sounds(encoders, items, layers, n_iter, seed, device) -> Iterator[tuple[str, str, list[np.ndarray]]]:
+def _sounds(encoders, items, mel_config, layers, n_iter, seed, device) -> Iterator[tuple[str, str, list[np.ndarray]]]:
     """All ways of hearing one batch: ``(encoder, layer, waveforms)``."""
     waveforms, lengths = pad_waveforms([w for _, w in items])
     yield ANY, "input", [w for _, w in items]
     waveforms, lengths = waveforms.to(device), lengths.to(device)
-    mel_config = encoders[0][1].mel_config
     mels = [(ANY, "ceiling", mel_spectrogram(waveforms, mel_config, lengths=lengths))]
     for encoder, bank in encoders:
         names = [n for n in (*(spec.name for spec in encoder.layers), "floor") if n in bank]

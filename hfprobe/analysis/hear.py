@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hfprobe.analysis.pairs import check_pairs
 from hfprobe.audio import mel_spectrogram, vocode
 from hfprobe.data import pad_waveforms
 from hfprobe.errors import MeasureError
@@ -67,11 +68,10 @@ def hear(
     """
     waveforms, lengths = pad_waveforms([heard])
     waveforms, lengths = waveforms.to(device), lengths.to(device)
-    mel_config = encoders[0][1].mel_config
+    mel_config = check_pairs(encoders)
     true_mel = mel_spectrogram(waveforms, mel_config)
     mels: list[tuple[str | None, str, torch.Tensor]] = [(None, "ceiling", true_mel)]
     for encoder, bank in encoders:
-        bank.check(encoder)
         encoder.to(device).eval()
         names = [spec.name for spec in encoder.layers if spec.name in bank]
         rebuilt = bank.to(device).mels(encoder, waveforms, lengths, layers=names)

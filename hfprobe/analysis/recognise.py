@@ -38,10 +38,11 @@ def recognise(
 
     Returns:
         Rows for ``wer`` and ``cer`` (fractions, 95 % interval by bootstrap over speakers) at layer ``input``, and
-        the transcripts by condition name.
+        the transcripts by condition name. Utterances without a transcript count in ``n_failed``.
     """
     encoder = encoder.to(device).eval()
     rows, transcripts = [], {}
+    known = [i for i, text in enumerate(test.texts) if text.strip()]
     for condition in conditions:
         heard = [
             apply_condition(waveform, utterance, condition, noise, seed)
@@ -55,17 +56,18 @@ def recognise(
                     texts[index] = text
         transcripts[condition.name] = texts
         for name, rate in (("wer", wer), ("cer", cer)):
-            low, high = _interval(rate, test, texts, seed)
-            row = ResultRow(encoder.name, "input", condition.name, name, rate(test.texts, texts), low, high, len(texts))
-            rows.append(row)
+            value = rate([test.texts[i] for i in known], [texts[i] for i in known]) if known else None
+            low, high = _interval(rate, test, texts, known, seed)
+            counts = len(known), len(texts) - len(known)
+            rows.append(ResultRow(encoder.name, "input", condition.name, name, value, low, high, *counts))
     return rows, transcripts
 
 
-def _interval(rate: Callable, test: TestSet, texts: list[str], seed: int, replicates: int = 200):
+def _interval(rate: Callable, test: TestSet, texts: list[str], known: list[int], seed: int, replicates: int = 200):
     """95 % interval of a corpus-level error rate by bootstrap over speakers."""
     members = defaultdict(list)
-    for index, speaker in enumerate(test.speakers):
-        members[speaker].append(index)
+    for index in known:
+        members[test.speakers[index]].append(index)
     if len(members) < 2:
         return None, None
     # Errors and reference length add up, so each speaker is counted once and only sums are drawn.
@@ -77,5 +79,5 @@ def _interval(rate: Callable, test: TestSet, texts: list[str], seed: int, replic
 
 
 def _errors(rate: Callable, references: list[str], hypotheses: list[str]) -> tuple[float, int]:
-    units = sum(len(r.split()) if rate is wer else len(r) for r in references)
+    units = sum(len(r.split()) if rate is wer else len(" ".join(r.split())) for r in references)
     return rate(references, hypotheses) * units, units

@@ -63,6 +63,7 @@ def load_test_set(
     """
     chosen = TestSet()
     rows: dict[str, list] = {}
+    first_error = ""
     for row in load_corpus(corpus):
         speaker = row["speaker"] or row["id"]  # a corpus without speakers: every utterance its own
         if speaker not in rows and len(rows) == speakers:
@@ -73,8 +74,9 @@ def load_test_set(
             continue
         try:
             waveform = decode_row(row)
-        except AudioError:
+        except (AudioError, DatasetError) as error:
             chosen.failures["unreadable"] += 1
+            first_error = first_error or f"; the first: {error}"
             continue
         if len(waveform) > max_seconds * SAMPLING_RATE:
             chosen.failures["too long"] += 1
@@ -87,7 +89,7 @@ def load_test_set(
             chosen.texts.append(text)
             chosen.speakers.append(speaker)
     if not chosen.ids:
-        raise DatasetError(f"no usable utterance in {corpus!r} (left out: {dict(chosen.failures)}); check the dataset")
+        raise DatasetError(f"no usable utterance in {corpus!r} (left out: {dict(chosen.failures)}{first_error}); check the dataset")
     return chosen
 
 

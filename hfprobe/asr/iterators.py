@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from itertools import islice
 
 import torch
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
@@ -40,11 +41,10 @@ class StreamIterFactory(AbsIterFactory):
     def build_iter(self, epoch: int, shuffle: bool | None = None) -> Iterator[tuple[list[str], dict]]:
         """The batches of one epoch (1 is the first), longest utterance first as ESPnet's RNN encoders want them."""
         number = epoch if self.stream.shuffle else 0
-        for index, batch in enumerate(self.stream.one_epoch(number)):
-            if index == self.batches_per_epoch:
-                return
+        known = self.stream.failures.total()
+        for batch in islice(self.stream.one_epoch(number), self.batches_per_epoch):
             yield self._to_espnet(batch)
-        if self.stream.failures:
+        if self.stream.failures.total() > known:
             logger.warning("utterances left out so far: %s", dict(self.stream.failures))
 
     def _to_espnet(self, batch: SpeechBatch) -> tuple[list[str], dict]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -41,25 +42,29 @@ def ship(training: Path, output: Path, weights: str = "latest.pth") -> Path:
         ``output``.
 
     Raises:
-        EncoderError: A file is missing or the weights hold NaN.
+        EncoderError: A file is missing, the weights hold NaN, or ``output`` is a folder of something else.
     """
     for needed in (training / "config.yaml", training / weights):
         if not needed.is_file():
             raise EncoderError(f"{needed.name} is missing in {str(training)!r}; train first")
+    _check_output(training, output)
     full = yaml.safe_load((training / "config.yaml").read_text(encoding="utf-8"))
     config = {key: full[key] for key in MODEL_KEYS if key in full}
     config["normalize_conf"] = {}  # mean and deviation are buffers among the weights
-    config["training"] = {key: full[key] for key in TRAINING_KEYS if full.get(key) is not None}
+    config["training"] = {key: _portable(full[key]) for key in TRAINING_KEYS if full.get(key) is not None}
     config["training"]["weights"] = weights
     state = torch.load(training / weights, map_location="cpu", weights_only=True)
     kept = {}
     for name, value in state.items():
         if not name.startswith(PREFIXES):
             continue
-        if not torch.isfinite(value).all():
-            raise EncoderError(f"weight {name} of {weights} holds NaN or infinite values; choose an earlier epoch")
         # Means and deviations of the features stay exact: they are tiny, and float16 would move every input.
-        kept[name] = value if name.startswith(("frontend.", "normalize.")) else value.half()
+        exact = name.startswith(("frontend.", "normalize.")) or not value.is_floating_point()
+        kept[name] = value if exact else value.half()
+        if not torch.isfinite(kept[name]).all():
+            raise EncoderError(
+                f"weight {name} of {weights} holds NaN or numbers too large for float16; choose an earlier epoch"
+            )
     temporary = output.with_name(f".{output.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -69,6 +74,22 @@ def ship(training: Path, output: Path, weights: str = "latest.pth") -> Path:
         shutil.rmtree(output)
     os.replace(temporary, output)
     return output
+
+
+def _check_output(training: Path, output: Path) -> None:
+    """Refuse to replace anything but an earlier shipped folder."""
+    if not output.exists():
+        return
+    earlier = output.is_dir() and (not any(output.iterdir()) or (output / "config.yaml").is_file())
+    if not earlier or (output / "checkpoint.pth").exists() or output.resolve() in (training.resolve(), *training.resolve().parents):
+        raise EncoderError(f"{str(output)!r} is not an earlier shipped encoder, so it is not replaced; choose a new folder")
+
+
+def _portable(value):
+    """A setting without the folders of this machine: ``kaldi:/home/me/data`` becomes ``kaldi:data``."""
+    if isinstance(value, list):
+        return [_portable(item) for item in value]
+    return re.sub(r"(?<![^:])[/~][^:]*/(?=[^/:])", "", value).lstrip("/") if isinstance(value, str) else value
 
 
 def main() -> None:

@@ -13,6 +13,9 @@ from espnet.nets.pytorch_backend.rnn.encoders import RNNP, VGG2L
 from torch import nn
 
 FRAMES = 200
+# Size of what the last convolution hands to the first LSTM. Adam moves every weight by the learning rate at once; with
+# 2560 positive inputs of unit size one step would move a gate from closed to open.
+VGG_OUTPUT_SIZE = 0.1
 
 
 def start_recogniser(model: nn.Module) -> None:
@@ -57,7 +60,7 @@ def _start_vgg(block: VGG2L, features: torch.Tensor) -> None:
         nn.init.zeros_(conv.bias)
         pool = name.endswith("_2")
         size = _after(conv, maps, pool).square().mean().sqrt()
-        conv.weight /= size
+        conv.weight *= (VGG_OUTPUT_SIZE if name == "conv2_2" else 1.0) / size
         maps = _after(conv, maps, pool)
 
 
@@ -70,17 +73,22 @@ def _start_rnnp(block: RNNP, features: torch.Tensor) -> None:
     prefix = "birnn" if block.bidir else "rnn"
     for index in range(block.elayers):
         rnn, projection = getattr(block, f"{prefix}{index}"), getattr(block, f"bt{index}")
-        size = features.square().mean().sqrt().clamp_min(1e-3)
+        mean = features.mean(dim=(0, 1))
+        size = (features - mean).square().mean().sqrt().clamp_min(1e-3)
+        inputs = {}
         for name, weight in rnn.named_parameters():
             if name.startswith("weight_ih"):
                 nn.init.normal_(weight, std=float(1 / (size * weight.shape[1] ** 0.5)))
+                inputs[name.removeprefix("weight_ih")] = weight
             elif name.startswith("weight_hh"):
                 for gate in weight.chunk(weight.shape[0] // rnn.hidden_size):
                     nn.init.orthogonal_(gate)
             else:
                 nn.init.zeros_(weight)
-                if name.startswith("bias_ih") and isinstance(rnn, nn.LSTM):
-                    weight[rnn.hidden_size : 2 * rnn.hidden_size] = 1.0
+                if name.startswith("bias_ih"):  # ReLU outputs have a mean, which must not decide what a gate does
+                    weight -= inputs[name.removeprefix("bias_ih")] @ mean
+                    if isinstance(rnn, nn.LSTM):
+                        weight[rnn.hidden_size : 2 * rnn.hidden_size] += 1.0
         hidden = rnn(features)[0][:, :: block.subsample[index + 1]]
         nn.init.zeros_(projection.bias)
         projection.weight *= 1 / projection(hidden).std()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hfprobe.data import NoiseRecipe, SpeechStream, load_noise
+from hfprobe.data import NoiseRecipe, SpeechStream, load_noise, weighted_corpora
 from hfprobe.encoders.espnet.frontend import DeltaFrontend, valid_frames
 
 
@@ -41,10 +41,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
-    from hfprobe.asr.task import _weighted
-
     noise = None if args.noise is None else load_noise(None if args.noise == "local" else args.noise)
-    stream = SpeechStream(_weighted(args.corpus), 16, noise, NoiseRecipe(clean_share=0.5), seed=args.seed)
+    stream = SpeechStream(weighted_corpora(args.corpus), 16, noise, NoiseRecipe(clean_share=0.5), seed=args.seed)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     temporary = args.output.with_name(f".{args.output.stem}.tmp.npz")
     np.savez(temporary, **feature_stats(stream, args.batches))

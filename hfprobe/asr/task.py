@@ -14,8 +14,9 @@ from espnet2.utils.types import str2bool, str_or_none
 from hfprobe.asr.iterators import CharTokens, StreamIterFactory
 from hfprobe.asr.start import start_recogniser
 from hfprobe.asr.unpacked import channels_last, unpack_lstms
-from hfprobe.data import NoiseRecipe, SpeechStream, load_noise
+from hfprobe.data import NoiseRecipe, SpeechStream, load_noise, weighted_corpora
 from hfprobe.encoders.espnet.frontend import register
+from hfprobe.errors import ConfigError
 
 register()
 
@@ -53,11 +54,13 @@ class StreamASRTask(ASRTask):
     @classmethod
     def build_iter_factory(cls, args, distributed_option, mode: str, kwargs: dict | None = None):
         train = mode == "train"
+        if not (args.hf_train if train else args.hf_valid):
+            raise ConfigError(f"training needs corpora: give --hf_{'train' if train else 'valid'}")
         noise = None
         if args.hf_noise not in (None, "none"):
             noise = load_noise(None if args.hf_noise == "local" else args.hf_noise, part="train")
         stream = SpeechStream(
-            _weighted(args.hf_train) if train else args.hf_valid,
+            weighted_corpora(args.hf_train) if train else args.hf_valid,
             batch_size=args.hf_batch if train else 2 * args.hf_batch,
             noise=noise,
             recipe=NoiseRecipe(clean_share=args.hf_clean_share),
@@ -69,12 +72,3 @@ class StreamASRTask(ASRTask):
             world=distributed_option.dist_world_size or 1 if distributed_option.distributed else 1,
         )
         return StreamIterFactory(stream, CharTokens(args.token_list), args.num_iters_per_epoch if train else None)
-
-
-def _weighted(names: list[str]) -> str | list[tuple[str, float]]:
-    """``["a", "b@0.5"]`` to what :class:`SpeechStream` takes."""
-    pairs = []
-    for name in names:
-        head, at, weight = name.rpartition("@")
-        pairs.append((head, float(weight)) if at else (name, 1.0))
-    return pairs[0][0] if len(pairs) == 1 else pairs

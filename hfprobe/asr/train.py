@@ -17,7 +17,10 @@ def quiet_nltk() -> None:
         path = folder / name
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            zipfile.ZipFile(path, "w").close()
+            # Two trainings may start at once: neither must read the other's half-written file.
+            temporary = path.with_name(f".{path.name}.{os.getpid()}")
+            zipfile.ZipFile(temporary, "w").close()
+            os.replace(temporary, path)
     os.environ["NLTK_DATA"] = str(folder)
 
 

@@ -36,7 +36,8 @@ def _forward(self: nn.LSTM, packed: PackedSequence, hx=None):
     ahead = _run(padded, forward_weights, self.hidden_size, self.training)
     back = _flip(_run(_flip(padded, lengths), backward_weights, self.hidden_size, self.training), lengths)
     output = torch.cat([ahead, back], dim=-1)
-    return pack_padded_sequence(output, lengths, batch_first=True), None
+    # A batch that was packed unsorted is given back in the caller's order, as PyTorch's own LSTM does.
+    return pack_padded_sequence(output, lengths, batch_first=True, enforce_sorted=packed.sorted_indices is None), None
 
 
 def unpack_lstms(model: nn.Module) -> int:
@@ -52,7 +53,8 @@ def unpack_lstms(model: nn.Module) -> int:
     """
     count = 0
     for module in model.modules():
-        if isinstance(module, nn.LSTM) and module.bidirectional and module.num_layers == 1 and module.bias:
+        plain = isinstance(module, nn.LSTM) and module.num_layers == 1 and module.proj_size == 0 and module.bias
+        if plain and module.bidirectional and module.batch_first:
             module.forward = types.MethodType(_forward, module)
             count += 1
     return count

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+from typing import NoReturn
 
 from hfprobe import __version__
 
@@ -21,15 +22,22 @@ COMMANDS: dict[str, str] = {
 }
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong in one line; the usage is what ``--help`` is for."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (see {self.prog} --help)\n")
+
+
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     """The command line; only the options of ``command`` are filled in."""
-    parser = argparse.ArgumentParser(
-        prog="hfprobe", description="Hear, and measure, what every layer of a speech recogniser still carries."
-    )
+    parser = OneLineParser(
+        allow_abbrev=False, prog="hfprobe", description="Hear, and measure, what every layer of a speech recogniser still carries.",
+    )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"hfprobe {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
-        sub = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        sub = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".", allow_abbrev=False)
         if name == command:
             from hfprobe.cli.common import add_common_arguments
 
@@ -42,15 +50,21 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 done, 1 failed (message on standard error), 2 wrong arguments.
+        0 done, 1 failed (message on standard error), 2 wrong arguments, 130 interrupted.
     """
     argv = sys.argv[1:] if argv is None else argv
     command = next((word for word in argv if word in COMMANDS), None)
-    parser = build_parser(command)
     try:
-        args = parser.parse_args(argv)
+        if command is not None and any(word.split("=")[0] == "--config" for word in argv):
+            from hfprobe.cli.config_file import expand
+
+            argv = expand(lambda: build_parser(command), argv, command)
+        args = build_parser(command).parse_args(argv)
+        from hfprobe.cli.common import run_command
+
+        return run_command(importlib.import_module(f"hfprobe.cli.{args.command}"), args, argv)
     except SystemExit as stop:  # argparse has already printed why
         return int(stop.code or 0)
-    from hfprobe.cli.common import resolve, run_command
-
-    return run_command(importlib.import_module(f"hfprobe.cli.{args.command}"), resolve(parser, args, argv), argv)
+    except KeyboardInterrupt:
+        print("hfprobe: interrupted", file=sys.stderr)
+        return 130

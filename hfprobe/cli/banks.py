@@ -41,6 +41,8 @@ def load_encoders(names: list[str], banks: list[str]) -> list[tuple]:
     for index, name in enumerate(names):
         encoder = AutoSpeechEncoder.from_pretrained(name)
         if banks:
+            if not Path(banks[index]).is_dir() and banks[index].count("/") != 1:
+                raise BankError(f"probe bank {banks[index]!r} does not exist; give a bank's folder or a Hub id user/name")
             bank = ProbeBank.from_pretrained(banks[index])
         elif name in AutoSpeechEncoder.shipped() and (PRETRAINED / "banks" / name).is_dir():
             bank = ProbeBank.from_pretrained(str(PRETRAINED / "banks" / name))

@@ -1,4 +1,4 @@
-"""What all commands share: common options, configuration files, errors, and the resolved configuration on disk."""
+"""What all commands share: common options, errors, and the resolved configuration on disk."""
 
 from __future__ import annotations
 
@@ -18,42 +18,9 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Options that every command takes."""
     group = parser.add_argument_group("common options")
     group.add_argument("--config", metavar="FILE.yaml", help="read options from a YAML file; the command line wins")
-    group.add_argument("--seed", type=int, default=0, help="seed of everything drawn (default: %(default)s)")
+    group.add_argument("--seed", type=seed, default=0, help="seed of everything drawn (default: %(default)s)")
     group.add_argument("--device", default="auto", help="auto, cpu or cuda[:N] (default: %(default)s)")
     group.add_argument("--debug", action="store_true", help="show a traceback when something fails")
-
-
-def resolve(parser: argparse.ArgumentParser, args: argparse.Namespace, argv: list[str]) -> argparse.Namespace:
-    """Fill in options from ``--config``: the file's values replace defaults, the command line replaces the file's.
-
-    The file goes through the same checks as the command line, by being turned into options that are read first.
-    """
-    if not getattr(args, "config", None):
-        return args
-    import yaml
-
-    path = Path(args.config)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        parser.error(f"--config {args.config}: {str(error).splitlines()[0]}")
-    known = {name for name in vars(args) if name not in NOT_SETTINGS}
-    names = {str(name).replace("-", "_"): value for name, value in values.items()} if isinstance(values, dict) else {}
-    unknown = sorted(set(names) - known)
-    if not isinstance(values, dict) or unknown:
-        what = f"unknown keys {', '.join(unknown)}" if unknown else "the file is not a table of options"
-        parser.error(f"--config {args.config}: {what}; valid keys: {', '.join(sorted(known))}")
-    given = {word.split("=")[0] for word in argv if word.startswith("--")}
-    options: list[str] = []
-    for name, value in names.items():
-        option = "--" + name.replace("_", "-")
-        if option in given or value is None or value is False:
-            continue
-        listed = value if isinstance(value, list) else [] if value is True else [value]
-        options += [option, *map(str, listed)]
-    position = argv.index(args.command) + 1
-    # Options before the user's own words, so that theirs win; `--` keeps positionals from joining a list option.
-    return parser.parse_args([*argv[:position], *options, *argv[position:]])
 
 
 def run_command(module: Any, args: argparse.Namespace, argv: list[str]) -> int:
@@ -69,9 +36,6 @@ def run_command(module: Any, args: argparse.Namespace, argv: list[str]) -> int:
         if args.debug:
             raise
         print(f"hfprobe: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("hfprobe: interrupted", file=sys.stderr)
         return 1
 
 
@@ -119,10 +83,44 @@ def write_settings(args: argparse.Namespace, folder: Path) -> None:
     os.replace(temporary, folder / "config.yaml")
 
 
-def output_folder(path: str) -> Path:
-    """The output folder, made; an existing file of that name is an error."""
+def check_output(path: str) -> Path:
+    """The output folder, not yet made: commands check all inputs first and leave nothing behind if one is bad.
+
+    Raises:
+        ConfigError: The path, or a part of it, is a file.
+    """
     folder = Path(path)
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--output {path!r} is a file; give a folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    for part in (folder, *folder.parents):
+        if part.exists():
+            if not part.is_dir():
+                raise ConfigError(f"--output {path!r}: {str(part)!r} is a file; give a folder")
+            break
     return folder
+
+
+def _positive(kind: type, text: str):
+    try:
+        value = kind(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < float("inf"):
+        what = "a whole number" if kind is int else "a number"
+        raise argparse.ArgumentTypeError(f"expected {what} above 0, got {text!r}")
+    return value
+
+
+def positive_int(text: str) -> int:
+    """Type of options that count something."""
+    return _positive(int, text)
+
+
+def positive_float(text: str) -> float:
+    """Type of options that measure something."""
+    return _positive(float, text)
+
+
+def seed(text: str) -> int:
+    """Type of ``--seed``."""
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
+    return int(text)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import argparse
 import time
 
-from hfprobe.cli.common import device_of, output_folder, settings, write_settings
+from hfprobe.cli.common import check_output, device_of, positive_float, positive_int, settings, write_settings
 
-PAIRS = ("blstm", "vgg-blstm")
+ARCHITECTURE = "blstm"
+KINDS = ("baseline", "robust")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,13 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", metavar="D", help="speech to train and test on, e.g. audiofolder:DIR (default: what is there)")
     parser.add_argument("--test-dataset", metavar="D", help="speech to test on (default: the test part of --dataset)")
     parser.add_argument("--noise", metavar="DIR", help="noise in MUSAN's layout, or 'generated' (default: what is there)")
-    parser.add_argument("--architecture", choices=PAIRS, default="blstm", help="which recognisers (default: %(default)s)")
-    parser.add_argument("--minutes", type=float, default=0.75, help="training per encoder (default: %(default)s)")
-    parser.add_argument("--speakers", type=int, default=8, help="test speakers (default: %(default)s)")
-    parser.add_argument("--per-speaker", type=int, default=4, help="utterances of each (default: %(default)s)")
+    parser.add_argument("--minutes", type=positive_float, default=0.75, help="training per encoder (default: %(default)s)")
+    parser.add_argument("--speakers", type=positive_int, default=8, help="test speakers (default: %(default)s)")
+    parser.add_argument("--per-speaker", type=positive_int, default=4, help="utterances of each (default: %(default)s)")
     parser.add_argument("--snr", nargs="+", default=["clean", "10"], metavar="S", help="conditions (default: clean 10)")
     parser.add_argument("--sounds", type=int, default=2, help="utterances to listen to (default: %(default)s)")
-    parser.add_argument("--iterations", type=int, default=32, help="Griffin-Lim iterations (default: %(default)s)")
+    parser.add_argument("--iterations", type=positive_int, default=32, help="Griffin-Lim iterations (default: %(default)s)")
 
 
 def datasets_of(args: argparse.Namespace) -> tuple[str, str, str]:
@@ -57,16 +57,19 @@ def run(args: argparse.Namespace) -> str:
     from hfprobe.cli.train import noise_of
     from hfprobe.data import NoiseRecipe, SpeechStream
     from hfprobe.encoders import AutoSpeechEncoder
+    from hfprobe.errors import ConfigError
     from hfprobe.probes import ProbeTrainingConfig, train_bank
     from hfprobe.reports import Page, write_page
     from hfprobe.speakers import load_speaker_encoder
 
-    conditions = parse_conditions(args.snr)
+    conditions, folder, device = parse_conditions(args.snr), check_output(args.output), device_of(args)
+    if args.noise == "none":
+        raise ConfigError("the demo compares encoders under noise; give --noise a folder or 'generated'")
     train_corpus, test_corpus, note = datasets_of(args)
     test = load_test_set(test_corpus, args.speakers, args.per_speaker, 10.0)
     noise = noise_of(args.noise, "train")
-    verifier, device = load_speaker_encoder("ge2e"), device_of(args)
-    folder = output_folder(args.output)
+    verifier = load_speaker_encoder("ge2e")
+    encoders = [AutoSpeechEncoder.from_pretrained(f"{ARCHITECTURE}-{kind}") for kind in KINDS]
     print(f"{note} Noise: {'generated' if noise.root is None else 'recorded'}.")
 
     config = ProbeTrainingConfig(
@@ -74,8 +77,7 @@ def run(args: argparse.Namespace) -> str:
         checkpoint_steps=None, device="cpu" if device == "cpu" else "auto",
     )  # fmt: skip
     pairs = []
-    for kind in ("baseline", "robust"):
-        encoder = AutoSpeechEncoder.from_pretrained(f"{args.architecture}-{kind}")
+    for kind, encoder in zip(KINDS, encoders, strict=True):
         print(f"[{time.monotonic() - start:4.0f} s] training the probes of {encoder.name} for {args.minutes:g} minutes")
         stream = SpeechStream(train_corpus, 4, noise, NoiseRecipe(), args.seed, max_seconds=10.0)
         pairs.append((encoder, train_bank(encoder, stream, folder / "banks" / kind, config, resume=False)))

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from hfprobe.cli.banks import add_encoder_arguments, load_encoders
-from hfprobe.cli.common import device_of, output_folder, settings, write_settings
+from hfprobe.cli.common import check_output, device_of, positive_float, positive_int, settings, write_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,10 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--wer", action="store_true", help="also word and character error rates of the recognisers")
     parser.add_argument("--layers", nargs="+", metavar="L", help="layers (default: all)")
-    parser.add_argument("--speakers", type=int, default=40, help="test speakers (default: %(default)s)")
-    parser.add_argument("--per-speaker", type=int, default=5, help="utterances of each (default: %(default)s)")
-    parser.add_argument("--max-seconds", type=float, default=20.0, help="leave out longer utterances (default: %(default)s)")
-    parser.add_argument("--iterations", type=int, default=32, help="Griffin-Lim iterations (default: %(default)s)")
+    parser.add_argument("--speakers", type=positive_int, default=40, help="test speakers (default: %(default)s)")
+    parser.add_argument("--per-speaker", type=positive_int, default=5, help="utterances of each (default: %(default)s)")
+    parser.add_argument("--max-seconds", type=positive_float, default=20.0, help="leave out longer utterances (default: %(default)s)")
+    parser.add_argument("--iterations", type=positive_int, default=32, help="Griffin-Lim iterations (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> str:
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> str:
     from hfprobe.analysis.conditions import parse_conditions
     from hfprobe.analysis.test_set import load_test_set
     from hfprobe.cli.train import noise_of
-    from hfprobe.errors import ConfigError
+    from hfprobe.errors import ConfigError, LayerError
     from hfprobe.metrics.quality import MEASURES
     from hfprobe.speakers import load_speaker_encoder
 
@@ -45,14 +45,16 @@ def run(args: argparse.Namespace) -> str:
     unknown = [name for name in args.quality if name not in MEASURES]
     if unknown:
         raise ConfigError(f"unknown measure {unknown[0]!r}; choose from {', '.join(MEASURES)}")
+    folder = check_output(args.output)
+    device_of(args)
     verifier = load_speaker_encoder(args.verifier)
     pairs = load_encoders(args.encoder, args.probes)
     for layer in args.layers or []:
         if not any(layer in bank for _, bank in pairs):
-            pairs[0][0].layer(layer)  # raises with the list of names
+            known = dict.fromkeys(name for _, bank in pairs for name in bank)
+            raise LayerError(f"no bank has a layer {layer!r}; choose from {', '.join(known)}")
     noise = noise_of(args.noise, "test") if any(c.snr_db is not None for c in conditions) else None
     test = load_test_set(args.dataset, args.speakers, args.per_speaker, args.max_seconds)
-    folder = output_folder(args.output)
     results = measure(args, pairs, test, conditions, verifier, noise)
     write_results(results, folder)
     write_settings(args, folder)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from hfprobe.cli.banks import add_encoder_arguments, load_encoders
-from hfprobe.cli.common import device_of, output_folder, settings, write_settings
+from hfprobe.cli.common import check_output, device_of, positive_float, positive_int, settings, write_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--noise", metavar="DIR", help="noise in MUSAN's layout, or 'generated' (default: what is there)")
     parser.add_argument("--noise-type", default="any", help="any, noise, music or speech (default: %(default)s)")
     parser.add_argument("--transcript", help="what is said (one recording only)")
-    parser.add_argument("--max-seconds", type=float, default=15.0, help="use only the first seconds (default: %(default)s)")
-    parser.add_argument("--iterations", type=int, default=60, help="Griffin-Lim iterations (default: %(default)s)")
+    parser.add_argument("--max-seconds", type=positive_float, default=15.0, help="use only the first seconds (default: %(default)s)")
+    parser.add_argument("--iterations", type=positive_int, default=60, help="Griffin-Lim iterations (default: %(default)s)")
     parser.add_argument("--save-sounds", action="store_true", help="also write every sound as a FLAC file")
 
 
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> str:
     """Make the page."""
     from hfprobe.analysis.conditions import apply_condition, parse_conditions
     from hfprobe.audio import load_audio
-    from hfprobe.data import load_noise
+    from hfprobe.cli.train import noise_of
     from hfprobe.errors import ConfigError
     from hfprobe.progress import progress_bar
     from hfprobe.reports import Page, write_page
@@ -39,21 +39,24 @@ def run(args: argparse.Namespace) -> str:
     if args.transcript and len(args.audio) > 1:
         raise ConfigError("--transcript goes with one recording; give one AUDIO")
     conditions = parse_conditions(args.snr, args.noise_type)
-    recordings = [load_audio(path) for path in args.audio]  # all inputs are checked before anything is written
-    noise = load_noise(args.noise, part="test") if any(c.snr_db is not None for c in conditions) else None
-    pairs = load_encoders(args.encoder, args.probes)
-    folder = output_folder(args.output)
-    verifier, device = _verifier(), device_of(args)
+    folder, device = check_output(args.output), device_of(args)
+    # One bad recording stops the command before anything is written: a page that silently lacks one would mislead.
+    recordings = [load_audio(path) for path in args.audio]
+    noise = noise_of(args.noise, "test") if any(c.snr_db is not None for c in conditions) else None
+    pairs, verifier = load_encoders(args.encoder, args.probes), _verifier()
 
+    shortened = [_shorten(recording, args.max_seconds) for recording in recordings]
+    for path, (_, notes) in zip(args.audio, shortened, strict=True):
+        if notes:
+            print(f"{Path(path).name}: {'; '.join(notes)}")
     views = []
-    for index, (path, recording) in enumerate(progress_bar(list(zip(args.audio, recordings, strict=True)), "listening")):
-        clean, notes = _shorten(recording, args.max_seconds)
+    for index, path in enumerate(progress_bar(args.audio, "listening")):
+        clean, notes = shortened[index]
         inputs = {c.name: apply_condition(clean, Path(path).stem, c, noise, args.seed) for c in conditions}
-        sounds = folder / "sounds" / f"{index:02d}" if args.save_sounds else None
         views.append(
             utterance_view(
                 f"{index:02d}-{Path(path).stem}", Path(path).name, args.transcript, notes, clean, inputs, pairs, verifier,
-                args.iterations, args.seed, device, sounds,
+                args.iterations, args.seed, device,
             )
         )  # fmt: skip
     page = Page(
@@ -65,6 +68,8 @@ def run(args: argparse.Namespace) -> str:
         command=args.command_line,
         notes=(),
     )
+    if args.save_sounds:
+        save_sounds(views, folder / "sounds")
     written = write_page(page, folder)
     write_settings(args, folder)
     return f"open {written}"
@@ -84,7 +89,7 @@ def _shorten(recording, max_seconds: float):
 
 
 def utterance_view(
-    name, title, transcript, notes, clean, inputs, pairs, verifier, iterations, seed, device, sounds: Path | None = None
+    name, title, transcript, notes, clean, inputs, pairs, verifier, iterations, seed, device
 ):
     """One recording under several conditions as a report shows it.
 
@@ -100,13 +105,11 @@ def utterance_view(
         iterations: Griffin-Lim iterations.
         seed: Seed of the phases.
         device: Where to run.
-        sounds: Folder in which every sound is also written as FLAC, or ``None``.
 
     Returns:
         A :class:`hfprobe.reports.UtteranceView`.
     """
     from hfprobe.analysis.hear import hear
-    from hfprobe.audio import save_audio
     from hfprobe.reports import Clip, ConditionView, UtteranceView
 
     views = []
@@ -114,8 +117,18 @@ def utterance_view(
         clips: dict[str | None, dict[str, Clip]] = {None: {}, **{encoder.name: {} for encoder, _ in pairs}}
         for h in hear(clean, waveform, pairs, verifier, iterations, seed, device):
             clips[h.encoder][h.layer] = Clip(h.waveform, h.mel, h.stoi, h.similarity, h.text, h.note)
-            if sounds is not None:
-                save_audio(sounds / condition / f"{h.encoder or 'reference'}-{h.layer}.flac", h.waveform)
         reference = clips.pop(None)
         views.append(ConditionView(condition, reference["input"], reference["ceiling"], clips))
     return UtteranceView(name, title, transcript or None, tuple(notes), tuple(views))
+
+
+def save_sounds(views, folder: Path) -> None:
+    """Write every sound of some views as ``<utterance>/<condition>/<encoder>-<layer>.flac``."""
+    from hfprobe.audio import save_audio
+
+    for view in views:
+        for condition in view.conditions:
+            place = folder / view.id / condition.name
+            for encoder, layer, clip in condition.clips():
+                name = f"{(encoder or 'reference').replace('/', '--')}-{layer}.flac"
+                save_audio(place / name, clip.waveform)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from hfprobe.cli.common import device_of, output_folder, write_settings
+from hfprobe.cli.common import check_output, device_of, positive_float, positive_int, write_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,16 +19,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--clean-share", type=float, default=0.25, help="utterances without noise (default: %(default)s)")
     parser.add_argument("--layers", nargs="+", metavar="L", help="layers (default: all)")
-    parser.add_argument("--batch-size", type=int, default=8, help="utterances per batch (default: %(default)s)")
-    parser.add_argument("--max-seconds", type=float, default=20.0, help="leave out longer utterances (default: %(default)s)")
-    parser.add_argument("--limit", type=int, help="use only the first N utterances")
-    parser.add_argument("--steps", type=int, help="optimiser steps (default: 3000, or no limit with --minutes)")
-    parser.add_argument("--minutes", type=float, help="stop after so many minutes")
-    parser.add_argument("--hidden-dim", type=int, default=192, help="width of the Highway layers (default: %(default)s)")
-    parser.add_argument("--num-layers", type=int, default=4, help="Highway layers (default: %(default)s)")
-    parser.add_argument("--learning-rate", type=float, default=2e-3, help="peak rate of AdamW (default: %(default)s)")
-    parser.add_argument("--frames-per-batch", type=int, help="mel frames per layer and step, drawn at random (default: all)")
-    parser.add_argument("--checkpoint-steps", type=int, default=500, help="steps between checkpoints (default: %(default)s)")
+    parser.add_argument("--batch-size", type=positive_int, default=8, help="utterances per batch (default: %(default)s)")
+    parser.add_argument("--max-seconds", type=positive_float, default=20.0, help="leave out longer utterances (default: %(default)s)")
+    parser.add_argument("--limit", type=positive_int, help="use only the first N utterances")
+    parser.add_argument("--steps", type=positive_int, help="optimiser steps (default: 3000, or no limit with --minutes)")
+    parser.add_argument("--minutes", type=positive_float, help="stop after so many minutes")
+    parser.add_argument("--hidden-dim", type=positive_int, default=192, help="width of the Highway layers (default: %(default)s)")
+    parser.add_argument("--num-layers", type=positive_int, default=4, help="Highway layers (default: %(default)s)")
+    parser.add_argument("--learning-rate", type=positive_float, default=2e-3, help="peak rate of AdamW (default: %(default)s)")
+    parser.add_argument("--frames-per-batch", type=positive_int, help="mel frames per layer and step, drawn at random (default: all)")
+    parser.add_argument("--checkpoint-steps", type=positive_int, default=500, help="steps between checkpoints (default: %(default)s)")
     parser.add_argument("--dev", metavar="D", help="dataset for a dev loss")
     parser.add_argument("--no-resume", dest="resume", action="store_false", help="begin anew even if a checkpoint is there")
 
@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> str:
 
     from hfprobe.data import NoiseRecipe, SpeechStream
     from hfprobe.encoders import AutoSpeechEncoder
+    from hfprobe.errors import DatasetError
     from hfprobe.probes import ProbeTrainingConfig, train_bank
 
     config = ProbeTrainingConfig(
@@ -59,7 +60,10 @@ def run(args: argparse.Namespace) -> str:
         seed=args.seed,
         device="cpu" if device_of(args) == "cpu" else "auto",
     )
+    folder = check_output(args.output)
     encoder = AutoSpeechEncoder.from_pretrained(args.encoder)
+    for layer in args.layers or []:
+        encoder.layer(layer)  # raises with the list of names
     # torchrun and accelerate launch tell each process which share of the stream is its own.
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     noise, recipe = noise_of(args.noise, "train"), NoiseRecipe(clean_share=args.clean_share)
@@ -71,7 +75,10 @@ def run(args: argparse.Namespace) -> str:
     if args.dev:
         held_out = SpeechStream(args.dev, args.batch_size, noise, recipe, args.seed + 1, shuffle=False, limit=64)
         dev = list(islice(held_out.one_epoch(0), 8))
-    folder = output_folder(args.output)
+    if next(stream.one_epoch(0), None) is None:
+        left_out = dict(stream.failures)
+        raise DatasetError(f"no usable utterance in {args.dataset!r} (left out: {left_out}); check the dataset")
+    stream.failures.clear()
     bank = train_bank(encoder, stream, folder, config, layers=args.layers, resume=args.resume, dev_batches=dev)
     write_settings(args, folder)
     left_out = f" (utterances left out: {dict(stream.failures)})" if stream.failures else ""

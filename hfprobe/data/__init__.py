@@ -3,7 +3,7 @@
 from hfprobe.data.batch import SpeechBatch, pad_waveforms
 from hfprobe.data.corpora import decode_row, load_corpus
 from hfprobe.data.noise import NoiseCorpus, NoiseDraw, NoiseRecipe, load_noise
-from hfprobe.data.stream import SpeechStream
+from hfprobe.data.stream import SpeechStream, weighted_corpora
 
 __all__ = [
     "NoiseCorpus",
@@ -15,4 +15,5 @@ __all__ = [
     "load_corpus",
     "load_noise",
     "pad_waveforms",
+    "weighted_corpora",
 ]

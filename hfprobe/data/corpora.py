@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from hfprobe.audio.io import load_audio
 from hfprobe.data.locations import local_speechocean
 from hfprobe.data.sentences import SENTENCES
 from hfprobe.data.synthetic import Voice, draw_voice, draw_voices, record, speak
-from hfprobe.errors import AudioError, DatasetError
+from hfprobe.errors import AudioError, DatasetError, HfprobeError
 
 SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3")
 LIBRISPEECH = "openslr/librispeech_asr"
@@ -27,17 +28,20 @@ SPEECHOCEAN = "mispeech/speechocean762"
 
 
 def _first(row: dict, *names: str) -> str:
-    return next((str(row[name]) for name in names if row.get(name) is not None), "")
+    return next((str(row[name]) for name in names if row.get(name) not in (None, "")), "")
 
 
 def _normal_row(row: dict) -> dict:
     """Bring a row of any corpus with an ``audio`` column into hfprobe's shape (column names differ by corpus)."""
+    audio = row["audio"] or {}
+    # Without any name the sound itself names the row: noise is drawn by name, and must differ between rows.
+    name = _first(row, "id", "utt_id", "path") or _first(audio, "path")
     return {
-        "id": _first(row, "id", "utt_id", "path") or _first(row["audio"], "path"),
+        "id": name or f"{zlib.crc32(audio.get('bytes') or b''):08x}",
         "text": _first(row, "text", "transcription", "sentence").upper(),
         "speaker": _first(row, "speaker", "speaker_id", "client_id"),
         "gender": _first(row, "gender", "sex"),
-        "audio": row["audio"]["bytes"],
+        "audio": audio.get("bytes"),
     }
 
 
@@ -61,7 +65,11 @@ def _from_generator(rows: Callable[..., Iterator[dict]], items: list):
 
 def _file_rows(items: list[tuple[str, str, str, str]]) -> Iterator[dict]:
     for name, path, text, speaker in items:
-        yield {"id": name, "text": text, "speaker": speaker, "gender": "", "audio": Path(path).read_bytes()}
+        try:
+            audio: bytes | str = Path(path).read_bytes()
+        except OSError:
+            audio = path  # decoding it says that the file is missing, and the row is counted as unreadable
+        yield {"id": name, "text": text, "speaker": speaker, "gender": "", "audio": audio}
 
 
 def _voice_rows(items: list[tuple[str, str, dict, str]]) -> Iterator[dict]:
@@ -79,7 +87,7 @@ def _existing(folder: str) -> Path:
 def _audiofolder(folder: str):
     """All sound files below a folder; the parent folder's name is the speaker."""
     root = _existing(folder)
-    paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES)
+    paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
     if not paths:
         raise DatasetError(f"no sound file below {folder!r} (looked for {', '.join(SUFFIXES)})")
     items = [(p.relative_to(root).with_suffix("").as_posix(), str(p), "", p.parent.name) for p in paths]
@@ -100,6 +108,12 @@ def _kaldi(folder: str):
     pipes = [utterance for utterance, path in scp.items() if path.rstrip().endswith("|")]
     if pipes:
         raise DatasetError(f"wav.scp entry {pipes[0]!r} is a shell command; hfprobe does not run it: write the files first")
+    if (root / "segments").is_file():
+        raise DatasetError(f"{folder!r} has a segments file, which hfprobe does not apply; write one file per utterance first")
+    first, path = next(iter(scp.items()))
+    if not Path(path.strip()).is_file():
+        raise DatasetError(f"wav.scp entry {first!r} names {path.strip()!r}, which does not exist; paths start at the current folder")
+    scp = {utterance: path.strip() for utterance, path in scp.items()}
     return _from_generator(_file_rows, [(u, p, text.get(u, "").upper(), speaker.get(u, "")) for u, p in scp.items()])
 
 
@@ -131,6 +145,8 @@ def _spoken(spec: str):
     """The sentences of another corpus spoken by espeak-ng, with a new voice and microphone in every epoch."""
     match = re.fullmatch(r"(\d+)-(\d+):(.+)", spec)
     low, high, base = match.groups() if match else (80, 125, spec)
+    if not 0 < int(low) < int(high):
+        raise DatasetError(f"spoken:{spec}: the first rate must be below the second, e.g. spoken:80-125:{base}")
     return load_corpus(base).map(_to_spoken, fn_kwargs={"rates": (int(low), int(high))})
 
 
@@ -188,7 +204,9 @@ def load_corpus(spec: str):
             return load(rest or default)
         if name.count("/") == 1 and not name.startswith((".", "/")):
             return _stream(name, split=rest or "test")
-    except (OSError, HfHubHTTPError, ConnectionError) as error:
+    except HfprobeError:
+        raise
+    except (OSError, ValueError, HfHubHTTPError) as error:  # ValueError: no such split, no such file, broken parquet
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise DatasetError(f"dataset {spec!r} cannot be opened: {reason}; check the name and the network") from error
     known = "; ".join(usage for _, _, usage in KINDS.values())
@@ -204,6 +222,7 @@ def decode_row(row: dict, rng: np.random.Generator | None = None) -> np.ndarray:
 
     Raises:
         AudioError: The sound is empty, truncated, silent, NaN or too short.
+        DatasetError: The text of an espeak row has nothing to say, or espeak-ng is missing.
     """
     voice = row.get("voice")
     if voice and "rates" in voice:  # only the range is given: the voice is drawn now
@@ -225,5 +244,5 @@ def row_samples(row: dict) -> int:
     try:
         info = sf.info(io.BytesIO(row["audio"]))
     except (sf.LibsndfileError, TypeError):
-        return 0  # broken: sorted first, and counted when it is decoded
+        return 0  # broken: counted when it is decoded
     return int(info.frames * 16000 / info.samplerate)

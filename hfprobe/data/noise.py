@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile as sf
+import soxr
 import torch
 
 from hfprobe.audio.mixing import mix_at_snr
@@ -23,7 +24,8 @@ from hfprobe.errors import DatasetError
 
 SAMPLING_RATE = 16000
 CATEGORIES = ("noise", "music", "speech")
-SUFFIXES = (".flac", ".wav", ".ogg")
+SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3")
+FALLBACKS = tuple(i / 8 for i in range(8))  # where else in a file to look for sound
 SILENT_POWER = 1e-8  # -80 dBFS: a stretch below this has no noise to scale up
 
 
@@ -61,6 +63,12 @@ class NoiseCorpus:
         """``samples`` samples of one file from ``start`` (fraction of the file), looped where it ends too soon."""
         if self.root is None:
             return generate(name, start, samples)
+        try:
+            return self._read_file(name, start, samples)
+        except sf.LibsndfileError as error:
+            raise DatasetError(f"noise file {name!r} is not readable as audio; remove or replace it") from error
+
+    def _read_file(self, name: str, start: float, samples: int) -> np.ndarray:
         with sf.SoundFile(str(self.root / name)) as file:
             total = file.frames
             wanted = -(-samples * file.samplerate // SAMPLING_RATE) + 1
@@ -72,9 +80,9 @@ class NoiseCorpus:
                 piece = np.concatenate([piece, file.read(first, dtype="float32", always_2d=True).mean(axis=1)])
             rate = file.samplerate
         if rate != SAMPLING_RATE:
-            import soxr
-
             piece = soxr.resample(piece, rate, SAMPLING_RATE)
+        if len(piece) == 0:
+            raise DatasetError(f"noise file {name!r} holds no samples; remove it from the noise folder")
         return np.resize(piece, samples)  # np.resize repeats the piece
 
     def noise(self, draw: NoiseDraw, samples: int) -> np.ndarray:
@@ -83,11 +91,13 @@ class NoiseCorpus:
         for name, start in draw.parts:
             piece = self.read(name, start, samples)
             power = float(np.mean(piece**2))
-            if power < SILENT_POWER:  # a pause in the recording: its beginning is as good
-                piece = self.read(name, 0.0, samples)
+            for other in FALLBACKS:  # a pause in the recording: another place is as good
+                if power >= SILENT_POWER:
+                    break
+                piece = self.read(name, other, samples)
                 power = float(np.mean(piece**2))
-            if power < SILENT_POWER:
-                raise DatasetError(f"noise file {name!r} is silent; remove it from the noise folder")
+            if not np.isfinite(power) or power < SILENT_POWER:
+                raise DatasetError(f"noise file {name!r} is silent or holds NaN; remove it from the noise folder")
             total += piece / np.sqrt(power)
         return total
 
@@ -124,6 +134,8 @@ class NoiseRecipe:
         if rng.random() < self.clean_share:
             return None
         usable = [entry for entry in self.snr_ranges if corpus.files.get(entry[0])]
+        if not usable:
+            raise DatasetError(f"the noise corpus has no files of {', '.join(n for n, _, _ in self.snr_ranges)}; add some")
         category, low, high = usable[rng.integers(len(usable))]
         return self._draw_parts(corpus, rng, category, float(rng.uniform(low, high)))
 
@@ -178,13 +190,18 @@ def load_noise(source: str | Path | None = None, part: str = "train") -> NoiseCo
         raise DatasetError(f"noise folder {str(source)!r} does not exist; give a folder in MUSAN's layout or 'generated'")
     files = {
         category: _part(
-            [p.relative_to(root).as_posix() for p in (root / category).rglob("*") if p.suffix.lower() in SUFFIXES], part
+            [
+                p.relative_to(root).as_posix()
+                for p in (root / category).rglob("*")
+                if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
+            ],
+            part,
         )
         for category in CATEGORIES
     }
     if not any(files.values()):
         raise DatasetError(
-            f"no audio under {str(source)!r} in MUSAN's layout <category>/<source>/*.wav with categories "
-            f"{', '.join(CATEGORIES)}; check the folder"
+            f"no audio {'' if part == 'all' else f'for part {part!r} '}under {str(source)!r} in MUSAN's layout <category>/<source>/*.wav with categories "
+            f"{', '.join(CATEGORIES)}; check the folder (the test part needs three files of a category)"
         )
     return NoiseCorpus(files, root)

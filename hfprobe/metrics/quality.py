@@ -16,6 +16,8 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
+from signal import SIG_IGN, SIGINT
+from signal import signal as set_signal_handler
 
 import numpy as np
 
@@ -215,7 +217,10 @@ def _score_one(task) -> list[tuple[float | None, str | None]]:
 def _pool(n_jobs: int) -> ProcessPoolExecutor:
     # Kept between calls, since every layer and condition calls; spawn, since forking after torch has threads
     # hangs.
-    return ProcessPoolExecutor(n_jobs, mp_context=multiprocessing.get_context("spawn"))
+    # Ctrl-C reaches every process of the terminal; only the one that the user started is to answer it.
+    return ProcessPoolExecutor(
+        n_jobs, multiprocessing.get_context("spawn"), set_signal_handler, (SIGINT, SIG_IGN)
+    )
 
 
 def score_pairs(

@@ -56,7 +56,7 @@ def train_bank(
         layers: Names of the layers; all if None.
         resume: Go on from the newest checkpoint in `output`, if there is one; otherwise begin anew and remove
             any.
-        progress: Show a progress bar.
+        progress: Show a progress bar if standard error is a terminal.
         dev_batches: Batches to measure the loss on now and then; the same in every process.
 
     Returns:
@@ -131,7 +131,7 @@ class _Trainer:
     # -- the loop
 
     def run(self, resume: bool, progress: bool) -> ProbeBank:
-        from tqdm.auto import tqdm
+        from tqdm import tqdm
 
         resumed = resume and self._resume()
         if not resumed and self.accelerator.is_main_process:
@@ -145,7 +145,8 @@ class _Trainer:
             self._estimate_statistics(batches)
         sums = torch.zeros(len(self.probes.probes), device=self.device)
         summed = 0
-        hidden_bar = not (progress and self.accelerator.is_main_process)
+        # None: tqdm itself looks whether standard error is a terminal
+        hidden_bar = None if progress and self.accelerator.is_main_process else True
         with tqdm(total=self.config.max_steps, initial=self.step, disable=hidden_bar, desc="probes") as bar:
             while not stop:
                 sums += self._train_step(self._next(batches), fraction)

@@ -228,7 +228,7 @@ def test_checkpoints_hold_plain_values_only(tmp_path):
 TWO_PROCESSES = """
 import os, sys, torch
 sys.path.insert(0, sys.argv[1] + "/tests/probes")
-from conftest import ToyEncoder, ToyStream
+from probe_fakes import ToyEncoder, ToyStream
 from hfprobe.probes import ProbeTrainingConfig, train_bank
 torch.set_num_threads(1)
 rank, folder = int(os.environ["RANK"]), sys.argv[2]

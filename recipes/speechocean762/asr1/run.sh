@@ -9,7 +9,7 @@ cd "$(dirname "$0")"
 
 stage=1
 stop_stage=8
-archs="blstm vgg_blstm"
+archs="blstm"           # or "blstm vgg_blstm"
 exp=exp                 # everything that is made goes here
 train_set=speechocean762:train
 test_set=speechocean762:test
@@ -19,7 +19,7 @@ speakers=25             # test speakers of stage 7
 per_speaker=4
 ngpu=0
 python=${PYTHON:-python}
-. local/parse_options.sh
+. ../../utils/parse_options.sh
 . local/schedule.sh
 
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc)}

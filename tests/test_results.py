@@ -14,7 +14,7 @@ ROWS = [
     ResultRow("vgg", "cnn1", "clean", "eer", 0.05, 0.04, 0.06, 100, 0),
     ResultRow("vgg", "cnn1", "noise@10dB", "eer", np.float32(0.25), n=np.int64(90), n_failed=10),
     ResultRow("vgg", "blstm5", "noise@-2.5dB", "pesq", None, n=0, n_failed=3),
-    ResultRow("lstm, \"quoted\"", "input", "clean", "wer", 0.3, n=5),
+    ResultRow('lstm, "quoted"', "input", "clean", "wer", 0.3, n=5),
 ]
 
 

@@ -93,7 +93,9 @@ def hear(
     return result
 
 
-def _similarities(clean: np.ndarray, sounds: list[np.ndarray], verifier: Any | None) -> list[tuple[float | None, str | None]]:
+def _similarities(
+    clean: np.ndarray, sounds: list[np.ndarray], verifier: Any | None
+) -> list[tuple[float | None, str | None]]:
     """Cosine with the clean original for each sound, with a note where there is none."""
     if verifier is None:
         return [(None, None)] * len(sounds)

@@ -32,5 +32,7 @@ def check_pairs(encoders: Sequence[tuple[Any, Any]]) -> MelConfig:
     for encoder, bank in encoders:
         bank.check(encoder)
         if bank.mel_config != shared:
-            raise BankError(f"the banks of {names[0]!r} and {encoder.name!r} differ in their mel settings; evaluate them apart")
+            raise BankError(
+                f"the banks of {names[0]!r} and {encoder.name!r} differ in their mel settings; evaluate them apart"
+            )
     return shared

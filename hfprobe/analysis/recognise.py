@@ -52,7 +52,9 @@ def recognise(
         for batch in length_batches([len(w) for w in heard], BATCH_SAMPLES):
             waveforms, lengths = pad_waveforms([heard[i] for i in batch])
             with torch.no_grad():
-                for index, text in zip(batch, encoder.transcribe(waveforms.to(device), lengths.to(device)), strict=True):
+                for index, text in zip(
+                    batch, encoder.transcribe(waveforms.to(device), lengths.to(device)), strict=True
+                ):
                     texts[index] = text
         transcripts[condition.name] = texts
         for name, rate in (("wer", wer), ("cer", cer)):

@@ -89,7 +89,9 @@ def load_test_set(
             chosen.texts.append(text)
             chosen.speakers.append(speaker)
     if not chosen.ids:
-        raise DatasetError(f"no usable utterance in {corpus!r} (left out: {dict(chosen.failures)}{first_error}); check the dataset")
+        raise DatasetError(
+            f"no usable utterance in {corpus!r} (left out: {dict(chosen.failures)}{first_error}); check the dataset"
+        )
     return chosen
 
 

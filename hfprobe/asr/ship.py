@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shutil
 from pathlib import Path
 
@@ -81,15 +80,20 @@ def _check_output(training: Path, output: Path) -> None:
     if not output.exists():
         return
     earlier = output.is_dir() and (not any(output.iterdir()) or (output / "config.yaml").is_file())
-    if not earlier or (output / "checkpoint.pth").exists() or output.resolve() in (training.resolve(), *training.resolve().parents):
-        raise EncoderError(f"{str(output)!r} is not an earlier shipped encoder, so it is not replaced; choose a new folder")
+    source = training.resolve()
+    if not earlier or (output / "checkpoint.pth").exists() or output.resolve() in (source, *source.parents):
+        raise EncoderError(
+            f"{str(output)!r} is not an earlier shipped encoder, so it is not replaced; choose a new folder"
+        )
 
 
 def _portable(value):
     """A setting without the folders of this machine: ``kaldi:/home/me/data`` becomes ``kaldi:data``."""
     if isinstance(value, list):
         return [_portable(item) for item in value]
-    return re.sub(r"(?<![^:])[/~][^:]*/(?=[^/:])", "", value).lstrip("/") if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return ":".join(Path(part).name if part.startswith(("/", "~", "..")) else part for part in value.split(":"))
 
 
 def main() -> None:

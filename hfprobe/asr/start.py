@@ -43,9 +43,11 @@ def start_recogniser(model: nn.Module) -> None:
 
 def _input_size(encoder: nn.Module) -> int:
     first = encoder.enc[0]
+    width = next(m.input_size for m in encoder.modules() if isinstance(m, nn.RNNBase))
     if isinstance(first, VGG2L):
-        return first.in_channel * 80  # any number of bands would do: convolutions do not care
-    return first.birnn0.input_size if hasattr(first, "birnn0") else first.rnn0.input_size
+        # Two poolings leave a quarter of the bands, in as many maps as the last convolution has.
+        return first.in_channel * 4 * (width // first.conv2_2.out_channels)
+    return width
 
 
 def _start_vgg(block: VGG2L, features: torch.Tensor) -> None:

@@ -34,12 +34,18 @@ class StreamASRTask(ASRTask):
         group.add_argument("--hf_train", type=str, nargs="+", default=[], help="corpora, each NAME or NAME@WEIGHT")
         group.add_argument("--hf_valid", type=str_or_none, default=None, help="corpus for validation")
         group.add_argument("--hf_valid_limit", type=int, default=200, help="use only so many validation utterances")
-        group.add_argument("--hf_noise", type=str_or_none, default=None, help="noise folder, 'generated', 'local' or none")
+        group.add_argument(
+            "--hf_noise", type=str_or_none, default=None, help="noise folder, 'generated', 'local' or none"
+        )
         group.add_argument("--hf_clean_share", type=float, default=0.25, help="share of utterances without noise")
         group.add_argument("--hf_batch", type=int, default=8, help="utterances per batch")
         group.add_argument("--hf_max_seconds", type=float, default=16.0, help="longer utterances are left out")
-        group.add_argument("--unpacked_lstm", type=str2bool, default=True, help="faster LSTMs and convolutions on CPUs, equal numbers")
-        group.add_argument("--unit_start", type=str2bool, default=True, help="every layer starts with outputs of unit size")
+        group.add_argument(
+            "--unpacked_lstm", type=str2bool, default=True, help="faster LSTMs and convolutions on CPUs, equal numbers"
+        )
+        group.add_argument(
+            "--unit_start", type=str2bool, default=True, help="every layer starts with outputs of unit size"
+        )
 
     @classmethod
     def build_model(cls, args: argparse.Namespace):

@@ -61,7 +61,7 @@ def unpack_lstms(model: nn.Module) -> int:
 
 
 def channels_last(model: nn.Module) -> None:
-    """Keep the weights of 2-D convolutions in channels-last memory order: same numbers, up to a fifth faster on a CPU."""
+    """Keep 2-D convolution weights in channels-last memory order: same numbers, up to a fifth faster on a CPU."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=torch.channels_last)

@@ -79,9 +79,7 @@ def load_audio(source, sampling_rate: int = 16000) -> LoadedAudio:
     if len(samples) == 0:
         raise AudioError(f"{name} holds no samples; leave it out or record it again")
     if 0 < announced - len(samples) and announced < 2**62:
-        raise AudioError(
-            f"{name} is cut off: {announced} samples announced, {len(samples)} there; copy it again"
-        )
+        raise AudioError(f"{name} is cut off: {announced} samples announced, {len(samples)} there; copy it again")
     if not np.isfinite(samples).all():
         raise AudioError(f"{name} holds NaN or infinite samples; repair or leave out the file")
     notes = []
@@ -129,8 +127,7 @@ def save_audio(path, waveform, sampling_rate: int = 16000) -> tuple[str, ...]:
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
         raise AudioError(
-            f"{path.name}: the suffix must be one of {', '.join(FORMATS)}, got {path.suffix or 'none'}; "
-            "rename it"
+            f"{path.name}: the suffix must be one of {', '.join(FORMATS)}, got {path.suffix or 'none'}; rename it"
         )
     if hasattr(waveform, "detach"):
         waveform = waveform.detach().cpu().numpy()

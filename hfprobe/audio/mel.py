@@ -141,9 +141,7 @@ def _filters_numpy(config: MelConfig) -> np.ndarray:
 
 
 @lru_cache(maxsize=64)
-def _constants(
-    config: MelConfig, device: torch.device, dtype: torch.dtype
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _constants(config: MelConfig, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     """Mel filters (n_freqs, n_mels) and the Hann window (win_length,) on one device."""
     # A tensor first made under inference_mode could never be used in training afterwards.
     with torch.inference_mode(False):
@@ -156,9 +154,7 @@ def hann_window(config: MelConfig, device="cpu", dtype: torch.dtype = torch.floa
     return _constants(config, torch.device(device), dtype)[1]
 
 
-def mel_filters(
-    config: MelConfig | None = None, device="cpu", dtype: torch.dtype = torch.float32
-) -> torch.Tensor:
+def mel_filters(config: MelConfig | None = None, device="cpu", dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """The mel filter bank; cached, so it must not be edited in place.
 
     Args:

@@ -32,12 +32,16 @@ class OneLineParser(argparse.ArgumentParser):
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     """The command line; only the options of ``command`` are filled in."""
     parser = OneLineParser(
-        allow_abbrev=False, prog="hfprobe", description="Hear, and measure, what every layer of a speech recogniser still carries.",
+        allow_abbrev=False,
+        prog="hfprobe",
+        description="Hear, and measure, what every layer of a speech recogniser still carries.",
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"hfprobe {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
-        sub = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".", allow_abbrev=False)
+        sub = commands.add_parser(
+            name, help=summary, description=summary[0].upper() + summary[1:] + ".", allow_abbrev=False
+        )
         if name == command:
             from hfprobe.cli.common import add_common_arguments
 

@@ -34,7 +34,9 @@ def load_encoders(names: list[str], banks: list[str]) -> list[tuple]:
     from hfprobe.probes import ProbeBank
 
     if banks and len(banks) != len(names):
-        raise ConfigError(f"{len(names)} --encoder but {len(banks)} --probes; give one bank per encoder, in the same order")
+        raise ConfigError(
+            f"{len(names)} --encoder but {len(banks)} --probes; give one bank per encoder, in the same order"
+        )
     if len(set(names)) != len(names):
         raise ConfigError("an encoder is given twice; give each once")
     pairs = []
@@ -42,7 +44,9 @@ def load_encoders(names: list[str], banks: list[str]) -> list[tuple]:
         encoder = AutoSpeechEncoder.from_pretrained(name)
         if banks:
             if not Path(banks[index]).is_dir() and banks[index].count("/") != 1:
-                raise BankError(f"probe bank {banks[index]!r} does not exist; give a bank's folder or a Hub id user/name")
+                raise BankError(
+                    f"probe bank {banks[index]!r} does not exist; give a bank's folder or a Hub id user/name"
+                )
             bank = ProbeBank.from_pretrained(banks[index])
         elif name in AutoSpeechEncoder.shipped() and (PRETRAINED / "banks" / name).is_dir():
             bank = ProbeBank.from_pretrained(str(PRETRAINED / "banks" / name))

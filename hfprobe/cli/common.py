@@ -77,7 +77,10 @@ def write_settings(args: argparse.Namespace, folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     values = {name: value for name, value in vars(args).items() if name not in (*NOT_SETTINGS, "command_line")}
-    plain = {k: [str(x) for x in v] if isinstance(v, list) else str(v) if isinstance(v, Path) else v for k, v in values.items()}
+    plain = {
+        k: [str(x) for x in v] if isinstance(v, list) else str(v) if isinstance(v, Path) else v
+        for k, v in values.items()
+    }
     temporary = folder / ".config.yaml.tmp"
     temporary.write_text(yaml.safe_dump(plain), encoding="utf-8")
     os.replace(temporary, folder / "config.yaml")

@@ -19,15 +19,23 @@ KINDS = ("baseline", "robust")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the page and all that it shows")
-    parser.add_argument("--dataset", metavar="D", help="speech to train and test on, e.g. audiofolder:DIR (default: what is there)")
+    parser.add_argument(
+        "--dataset", metavar="D", help="speech to train and test on, e.g. audiofolder:DIR (default: what is there)"
+    )
     parser.add_argument("--test-dataset", metavar="D", help="speech to test on (default: the test part of --dataset)")
-    parser.add_argument("--noise", metavar="DIR", help="noise in MUSAN's layout, or 'generated' (default: what is there)")
-    parser.add_argument("--minutes", type=positive_float, default=0.75, help="training per encoder (default: %(default)s)")
+    parser.add_argument(
+        "--noise", metavar="DIR", help="noise in MUSAN's layout, or 'generated' (default: what is there)"
+    )
+    parser.add_argument(
+        "--minutes", type=positive_float, default=0.75, help="training per encoder (default: %(default)s)"
+    )
     parser.add_argument("--speakers", type=positive_int, default=8, help="test speakers (default: %(default)s)")
     parser.add_argument("--per-speaker", type=positive_int, default=4, help="utterances of each (default: %(default)s)")
     parser.add_argument("--snr", nargs="+", default=["clean", "10"], metavar="S", help="conditions (default: clean 10)")
     parser.add_argument("--sounds", type=int, default=2, help="utterances to listen to (default: %(default)s)")
-    parser.add_argument("--iterations", type=positive_int, default=32, help="Griffin-Lim iterations (default: %(default)s)")
+    parser.add_argument(
+        "--iterations", type=positive_int, default=32, help="Griffin-Lim iterations (default: %(default)s)"
+    )
 
 
 def datasets_of(args: argparse.Namespace) -> tuple[str, str, str]:
@@ -43,7 +51,7 @@ def datasets_of(args: argparse.Namespace) -> tuple[str, str, str]:
     if local_speechocean("train") and local_speechocean("test"):
         note = "Speech: speechocean762 (read by Mandarin natives, half of them children), other speakers for testing."
         return "speechocean762:train", "speechocean762:test", note
-    note = "Speech: synthesised by espeak-ng, since no corpus was found here; 40 voices for training, 20 others for testing."
+    note = "Speech: synthesised by espeak-ng, since no corpus was found here; 40 voices to train, 20 others to test."
     return "espeak:train", "espeak:test", note
 
 

@@ -12,7 +12,9 @@ from hfprobe.cli.common import check_output, device_of, positive_float, positive
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     add_encoder_arguments(parser)
-    parser.add_argument("--dataset", required=True, metavar="D", help="e.g. librispeech:clean/test, speechocean762:test")
+    parser.add_argument(
+        "--dataset", required=True, metavar="D", help="e.g. librispeech:clean/test, speechocean762:test"
+    )
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for tables, figures, JSON and CSV")
     parser.add_argument(
         "--snr", nargs="+", default=["clean", "20", "10", "0"], metavar="S",
@@ -28,8 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layers", nargs="+", metavar="L", help="layers (default: all)")
     parser.add_argument("--speakers", type=positive_int, default=40, help="test speakers (default: %(default)s)")
     parser.add_argument("--per-speaker", type=positive_int, default=5, help="utterances of each (default: %(default)s)")
-    parser.add_argument("--max-seconds", type=positive_float, default=20.0, help="leave out longer utterances (default: %(default)s)")
-    parser.add_argument("--iterations", type=positive_int, default=32, help="Griffin-Lim iterations (default: %(default)s)")
+    parser.add_argument(
+        "--max-seconds", type=positive_float, default=20.0, help="leave out longer utterances (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--iterations", type=positive_int, default=32, help="Griffin-Lim iterations (default: %(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> str:

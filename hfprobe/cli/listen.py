@@ -18,11 +18,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--snr", nargs="+", default=["clean", "10"], metavar="S",
         help="conditions: clean, or noise at so many dB (default: clean 10)",
     )  # fmt: skip
-    parser.add_argument("--noise", metavar="DIR", help="noise in MUSAN's layout, or 'generated' (default: what is there)")
+    parser.add_argument(
+        "--noise", metavar="DIR", help="noise in MUSAN's layout, or 'generated' (default: what is there)"
+    )
     parser.add_argument("--noise-type", default="any", help="any, noise, music or speech (default: %(default)s)")
     parser.add_argument("--transcript", help="what is said (one recording only)")
-    parser.add_argument("--max-seconds", type=positive_float, default=15.0, help="use only the first seconds (default: %(default)s)")
-    parser.add_argument("--iterations", type=positive_int, default=60, help="Griffin-Lim iterations (default: %(default)s)")
+    parser.add_argument(
+        "--max-seconds", type=positive_float, default=15.0, help="use only the first seconds (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--iterations", type=positive_int, default=60, help="Griffin-Lim iterations (default: %(default)s)"
+    )
     parser.add_argument("--save-sounds", action="store_true", help="also write every sound as a FLAC file")
 
 
@@ -55,7 +61,8 @@ def run(args: argparse.Namespace) -> str:
         inputs = {c.name: apply_condition(clean, Path(path).stem, c, noise, args.seed) for c in conditions}
         views.append(
             utterance_view(
-                f"{index:02d}-{Path(path).stem}", Path(path).name, args.transcript, notes, clean, inputs, pairs, verifier,
+                f"{index:02d}-{Path(path).stem}", Path(path).name,
+                args.transcript, notes, clean, inputs, pairs, verifier,
                 args.iterations, args.seed, device,
             )
         )  # fmt: skip
@@ -85,12 +92,13 @@ def _shorten(recording, max_seconds: float):
     limit = int(max_seconds * recording.sampling_rate)
     if len(recording.waveform) <= limit:
         return recording.waveform, recording.notes
-    return recording.waveform[:limit], (*recording.notes, f"only the first {max_seconds:g} s of {recording.seconds:.1f} s")
+    return recording.waveform[:limit], (
+        *recording.notes,
+        f"only the first {max_seconds:g} s of {recording.seconds:.1f} s",
+    )
 
 
-def utterance_view(
-    name, title, transcript, notes, clean, inputs, pairs, verifier, iterations, seed, device
-):
+def utterance_view(name, title, transcript, notes, clean, inputs, pairs, verifier, iterations, seed, device):
     """One recording under several conditions as a report shows it.
 
     Args:

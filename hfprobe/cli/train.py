@@ -11,26 +11,46 @@ from hfprobe.cli.common import check_output, device_of, positive_float, positive
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     parser.add_argument("--encoder", required=True, metavar="E", help="encoder: see `hfprobe encoders`")
-    parser.add_argument("--dataset", required=True, metavar="D", help="e.g. librispeech:clean/train.100, audiofolder:DIR")
+    parser.add_argument(
+        "--dataset", required=True, metavar="D", help="e.g. librispeech:clean/train.100, audiofolder:DIR"
+    )
     parser.add_argument("--output", required=True, metavar="BANK", help="folder for the bank, its log and checkpoints")
     parser.add_argument(
         "--noise", default=None, metavar="DIR",
-        help="noise folder in MUSAN's layout, 'generated', 'local' (the data folder's) or 'none' (default: local, or generated)",
+        help="noise folder in MUSAN's layout, 'generated', 'local' (the data folder's) or 'none' (default: what is there)",
     )  # fmt: skip
-    parser.add_argument("--clean-share", type=float, default=0.25, help="utterances without noise (default: %(default)s)")
+    parser.add_argument(
+        "--clean-share", type=float, default=0.25, help="utterances without noise (default: %(default)s)"
+    )
     parser.add_argument("--layers", nargs="+", metavar="L", help="layers (default: all)")
-    parser.add_argument("--batch-size", type=positive_int, default=8, help="utterances per batch (default: %(default)s)")
-    parser.add_argument("--max-seconds", type=positive_float, default=20.0, help="leave out longer utterances (default: %(default)s)")
+    parser.add_argument(
+        "--batch-size", type=positive_int, default=8, help="utterances per batch (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max-seconds", type=positive_float, default=20.0, help="leave out longer utterances (default: %(default)s)"
+    )
     parser.add_argument("--limit", type=positive_int, help="use only the first N utterances")
-    parser.add_argument("--steps", type=positive_int, help="optimiser steps (default: 3000, or no limit with --minutes)")
+    parser.add_argument(
+        "--steps", type=positive_int, help="optimiser steps (default: 3000, or no limit with --minutes)"
+    )
     parser.add_argument("--minutes", type=positive_float, help="stop after so many minutes")
-    parser.add_argument("--hidden-dim", type=positive_int, default=192, help="width of the Highway layers (default: %(default)s)")
+    parser.add_argument(
+        "--hidden-dim", type=positive_int, default=192, help="width of the Highway layers (default: %(default)s)"
+    )
     parser.add_argument("--num-layers", type=positive_int, default=4, help="Highway layers (default: %(default)s)")
-    parser.add_argument("--learning-rate", type=positive_float, default=2e-3, help="peak rate of AdamW (default: %(default)s)")
-    parser.add_argument("--frames-per-batch", type=positive_int, help="mel frames per layer and step, drawn at random (default: all)")
-    parser.add_argument("--checkpoint-steps", type=positive_int, default=500, help="steps between checkpoints (default: %(default)s)")
+    parser.add_argument(
+        "--learning-rate", type=positive_float, default=2e-3, help="peak rate of AdamW (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--frames-per-batch", type=positive_int, help="mel frames per layer and step, drawn at random (default: all)"
+    )
+    parser.add_argument(
+        "--checkpoint-steps", type=positive_int, default=500, help="steps between checkpoints (default: %(default)s)"
+    )
     parser.add_argument("--dev", metavar="D", help="dataset for a dev loss")
-    parser.add_argument("--no-resume", dest="resume", action="store_false", help="begin anew even if a checkpoint is there")
+    parser.add_argument(
+        "--no-resume", dest="resume", action="store_false", help="begin anew even if a checkpoint is there"
+    )
 
 
 def noise_of(name: str | None, part: str):

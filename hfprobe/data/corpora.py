@@ -51,7 +51,9 @@ def _stream(builder: str, **options):
 
     dataset = load_dataset(builder, streaming=True, **options)
     if "audio" not in (dataset.features or {"audio": None}):
-        raise DatasetError(f"{builder!r} has no column 'audio' but {', '.join(dataset.features)}; choose a speech dataset")
+        raise DatasetError(
+            f"{builder!r} has no column 'audio' but {', '.join(dataset.features)}; choose a speech dataset"
+        )
     dataset = dataset.cast_column("audio", Audio(decode=False))
     return dataset.map(_normal_row, remove_columns=list(dataset.features or []))
 
@@ -107,12 +109,18 @@ def _kaldi(folder: str):
         raise DatasetError(f"no wav.scp (or an empty one) in {folder!r}; a Kaldi data folder has one")
     pipes = [utterance for utterance, path in scp.items() if path.rstrip().endswith("|")]
     if pipes:
-        raise DatasetError(f"wav.scp entry {pipes[0]!r} is a shell command; hfprobe does not run it: write the files first")
+        raise DatasetError(
+            f"wav.scp entry {pipes[0]!r} is a shell command; hfprobe does not run it: write the files first"
+        )
     if (root / "segments").is_file():
-        raise DatasetError(f"{folder!r} has a segments file, which hfprobe does not apply; write one file per utterance first")
+        raise DatasetError(
+            f"{folder!r} has a segments file, which hfprobe does not apply; write one file per utterance first"
+        )
     first, path = next(iter(scp.items()))
     if not Path(path.strip()).is_file():
-        raise DatasetError(f"wav.scp entry {first!r} names {path.strip()!r}, which does not exist; paths start at the current folder")
+        raise DatasetError(
+            f"wav.scp entry {first!r} names {path.strip()!r}, which does not exist; paths start at the current folder"
+        )
     scp = {utterance: path.strip() for utterance, path in scp.items()}
     return _from_generator(_file_rows, [(u, p, text.get(u, "").upper(), speaker.get(u, "")) for u, p in scp.items()])
 
@@ -131,7 +139,9 @@ def _espeak(split: str):
     for take in range(10 if split == "train" else 8):
         for index, voice in enumerate(voices):
             text = sentences[(index + 7 * take) % len(sentences)]
-            spoken = vars(Voice(voice.variant, voice.accent, int(rng.integers(105, 145)), voice.pitch, voice.pitch_range))
+            spoken = vars(
+                Voice(voice.variant, voice.accent, int(rng.integers(105, 145)), voice.pitch, voice.pitch_range)
+            )
             items.append((f"espeak-{split}-{index:02d}-{take}", text, dict(spoken), voice.speaker))
     return _from_generator(_voice_rows, items)
 

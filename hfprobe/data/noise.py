@@ -102,7 +102,7 @@ class NoiseCorpus:
         return total
 
     def apply(self, waveform: np.ndarray, draw: NoiseDraw | None) -> np.ndarray:
-        """Add the noise of ``draw`` (``None``: nothing) to a float32 ``(samples,)`` waveform; the input is not changed."""
+        """Add the noise of ``draw`` (``None``: nothing) to a float32 ``(samples,)`` waveform, which is not changed."""
         if draw is None:
             return waveform
         noise = torch.from_numpy(self.noise(draw, len(waveform)))
@@ -135,11 +135,15 @@ class NoiseRecipe:
             return None
         usable = [entry for entry in self.snr_ranges if corpus.files.get(entry[0])]
         if not usable:
-            raise DatasetError(f"the noise corpus has no files of {', '.join(n for n, _, _ in self.snr_ranges)}; add some")
+            raise DatasetError(
+                f"the noise corpus has no files of {', '.join(n for n, _, _ in self.snr_ranges)}; add some"
+            )
         category, low, high = usable[rng.integers(len(usable))]
         return self._draw_parts(corpus, rng, category, float(rng.uniform(low, high)))
 
-    def draw_at(self, corpus: NoiseCorpus, rng: np.random.Generator, snr_db: float, category: str = "noise") -> NoiseDraw:
+    def draw_at(
+        self, corpus: NoiseCorpus, rng: np.random.Generator, snr_db: float, category: str = "noise"
+    ) -> NoiseDraw:
         """Draw files at a fixed SNR, for test conditions. ``category`` may be ``"any"``."""
         usable = [name for name, _, _ in self.snr_ranges if corpus.files.get(name)]
         if category == "any":
@@ -187,7 +191,9 @@ def load_noise(source: str | Path | None = None, part: str = "train") -> NoiseCo
         return NoiseCorpus({category: _part(names, part) for category, names in GENERATED.items()}, None)
     root = Path(source)
     if not root.is_dir():
-        raise DatasetError(f"noise folder {str(source)!r} does not exist; give a folder in MUSAN's layout or 'generated'")
+        raise DatasetError(
+            f"noise folder {str(source)!r} does not exist; give a folder in MUSAN's layout or 'generated'"
+        )
     files = {
         category: _part(
             [
@@ -201,7 +207,8 @@ def load_noise(source: str | Path | None = None, part: str = "train") -> NoiseCo
     }
     if not any(files.values()):
         raise DatasetError(
-            f"no audio {'' if part == 'all' else f'for part {part!r} '}under {str(source)!r} in MUSAN's layout <category>/<source>/*.wav with categories "
+            f"no audio {'' if part == 'all' else f'for part {part!r} '}under {str(source)!r} in MUSAN's layout "
+            "<category>/<source>/*.wav with categories "
             f"{', '.join(CATEGORIES)}; check the folder (the test part needs three files of a category)"
         )
     return NoiseCorpus(files, root)

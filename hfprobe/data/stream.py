@@ -8,8 +8,8 @@ nor the number of processes changes the noise that an utterance gets.
 
 from __future__ import annotations
 
-import zlib
 import math
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 

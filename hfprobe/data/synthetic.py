@@ -6,9 +6,11 @@ system. A "speaker" is an espeak-ng voice variant together with a pitch; rate an
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import functools
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -16,10 +18,11 @@ from hfprobe.errors import DatasetError
 
 # Variants of the English voice that sound like people (robots, whispers and effects are left out).
 VARIANTS: tuple[str, ...] = tuple(
-    "Alex Alicia Andrea Andy Annie Denis Diogo Gene Gene2 Henrique Hugo Jacky Lee Marco Mario Michael Mike Nguyen "
-    "Reed RicishayMax RicishayMax3 adam anika antonio aunty belinda benjamin boris caleb david ed edward f1 f2 f3 f4 f5 "
-    "gustave ian iven john kaukovalta klatt klatt2 klatt3 linda m1 m2 m3 m4 m5 m6 m7 m8 marcelo max michel miguel mike2 "
-    "norbert pablo paul pedro quincy rob robert sandro shelby steph travis victor zac".split()
+    "Alex Alicia Andrea Andy Annie Denis Diogo Gene Gene2 Henrique Hugo Jacky Lee Marco Mario Michael "
+    "Mike Nguyen Reed RicishayMax RicishayMax3 adam anika antonio aunty belinda benjamin boris caleb "
+    "david ed edward f1 f2 f3 f4 f5 gustave ian iven john kaukovalta klatt klatt2 klatt3 linda m1 m2 m3 "
+    "m4 m5 m6 m7 m8 marcelo max michel miguel mike2 norbert pablo paul pedro quincy rob robert sandro "
+    "shelby steph travis victor zac".split()
 )
 ACCENTS: tuple[str, ...] = ("en-us", "en-us-nyc", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", "en-029")
 
@@ -48,20 +51,37 @@ class Voice:
 
 
 class _Engine:
-    """The loaded library. espeak-ng keeps global state, so one per process, used by one thread at a time."""
+    """espeak-ng, one per process, used by one thread at a time.
+
+    The library keeps the phase of its oscillators and the state of the C library's random numbers from one utterance to
+    the next, and has no call to reset them: the same sentence would sound different after different sentences, and a
+    resumed training would hear other speech. So it is loaded anew for each utterance (about a millisecond).
+    """
 
     def __init__(self) -> None:
         try:
             import espeakng_loader
         except ImportError as error:
-            raise DatasetError("synthetic speech needs the package espeakng-loader: pip install espeakng-loader") from error
-        self.library = ctypes.CDLL(espeakng_loader.get_library_path())
-        self.rate = self.library.espeak_Initialize(_AUDIO_SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), 0)
-        if self.rate <= 0:
-            raise DatasetError(f"espeak-ng did not start (status {self.rate}); reinstall espeakng-loader")
+            raise DatasetError(
+                "synthetic speech needs the package espeakng-loader: pip install espeakng-loader"
+            ) from error
+        self._path, self._data = espeakng_loader.get_library_path(), Path(espeakng_loader.get_data_path())
+        self._system = ctypes.CDLL(None)
         self._chunks: list[np.ndarray] = []
         self._callback = _CALLBACK(self._collect)  # kept: the library holds only the bare pointer
+        self.library: ctypes.CDLL | None = None
+        self._restart()
+
+    def _restart(self) -> None:
+        if self.library is not None:
+            self.library.espeak_Terminate()
+            _ctypes.dlclose(self.library._handle)
+        self.library = ctypes.CDLL(self._path)
+        self.rate = self.library.espeak_Initialize(_AUDIO_SYNCHRONOUS, 0, str(self._data).encode(), 0)
+        if self.rate <= 0:
+            raise DatasetError(f"espeak-ng did not start (status {self.rate}); reinstall espeakng-loader")
         self.library.espeak_SetSynthCallback(self._callback)
+        self._system.srand(1)
 
     def _collect(self, samples, count: int, events) -> int:
         if samples and count > 0:
@@ -69,10 +89,18 @@ class _Engine:
         return 0
 
     def speak(self, text: str, voice: Voice) -> np.ndarray:
+        self._restart()
         name = f"{voice.accent}+{voice.variant}"
-        if self.library.espeak_SetVoiceByName(name.encode()) != 0:
+        # espeak-ng takes its standard voice in silence where it does not know a variant.
+        known = (self._data / "voices" / "!v" / voice.variant).is_file()
+        if not known or self.library.espeak_SetVoiceByName(name.encode()) != 0:
             raise DatasetError(f"espeak-ng has no voice {name!r}; variants: {', '.join(VARIANTS[:8])}, ...")
-        for parameter, value in ((_RATE, voice.rate), (_PITCH, voice.pitch), (_RANGE, voice.pitch_range), (_VOLUME, 100)):
+        for parameter, value in (
+            (_RATE, voice.rate),
+            (_PITCH, voice.pitch),
+            (_RANGE, voice.pitch_range),
+            (_VOLUME, 100),
+        ):
             self.library.espeak_SetParameter(parameter, int(value), 0)
         self._chunks.clear()
         data = text.lower().encode()

@@ -169,9 +169,7 @@ class SpeechEncoder(nn.Module):
                 digest.update(value.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    def check_input(
-        self, waveforms: Tensor, lengths: Tensor | Sequence[int] | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def check_input(self, waveforms: Tensor, lengths: Tensor | Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
         """Check a batch and bring it into the form that `_encode` expects.
 
         Args:
@@ -193,9 +191,7 @@ class SpeechEncoder(nn.Module):
                 "add the batch axis with unsqueeze(0), mix channels down, drop empty clips"
             )
         if waveforms.dtype != torch.float32:
-            raise EncoderError(
-                f"expected float32 waveforms in [-1, 1], got {waveforms.dtype}: convert and scale them"
-            )
+            raise EncoderError(f"expected float32 waveforms in [-1, 1], got {waveforms.dtype}: convert and scale them")
         home = next((parameter.device for parameter in self.parameters()), waveforms.device)
         if waveforms.device != home:
             raise EncoderError(

@@ -26,8 +26,7 @@ class Interval(NamedTuple):
 
 
 def bootstrap_eer(
-    scores, labels, left_speakers, right_speakers, n_replicates: int = 1000, confidence: float = 0.95, seed:
-    int = 0
+    scores, labels, left_speakers, right_speakers, n_replicates: int = 1000, confidence: float = 0.95, seed: int = 0
 ) -> Interval:
     """Equal error rate with its interval over speakers.
 
@@ -109,9 +108,7 @@ def _crossings(hits: np.ndarray, alarms: np.ndarray) -> np.ndarray:
     return result
 
 
-def bootstrap_mean(
-    values, groups=None, n_replicates: int = 1000, confidence: float = 0.95, seed: int = 0
-) -> Interval:
+def bootstrap_mean(values, groups=None, n_replicates: int = 1000, confidence: float = 0.95, seed: int = 0) -> Interval:
     """Mean with its interval, over speakers (clusters) or over single clips.
 
     Args:

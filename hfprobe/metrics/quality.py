@@ -218,9 +218,7 @@ def _pool(n_jobs: int) -> ProcessPoolExecutor:
     # Kept between calls, since every layer and condition calls; spawn, since forking after torch has threads
     # hangs.
     # Ctrl-C reaches every process of the terminal; only the one that the user started is to answer it.
-    return ProcessPoolExecutor(
-        n_jobs, multiprocessing.get_context("spawn"), set_signal_handler, (SIGINT, SIG_IGN)
-    )
+    return ProcessPoolExecutor(n_jobs, multiprocessing.get_context("spawn"), set_signal_handler, (SIGINT, SIG_IGN))
 
 
 def score_pairs(

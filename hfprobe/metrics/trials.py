@@ -53,8 +53,7 @@ class Trials:
         """The trials where ``mask`` ``(trials,)`` is true, e.g. those with finite scores."""
         mask = np.asarray(mask, dtype=bool)
         return Trials(
-            self.left[mask], self.right[mask], self.labels[mask], self.left_speakers[mask],
-            self.right_speakers[mask]
+            self.left[mask], self.right[mask], self.labels[mask], self.left_speakers[mask], self.right_speakers[mask]
         )
 
 

@@ -110,9 +110,7 @@ def min_dcf(scores, labels, p_target: float = 0.01, c_miss: float = 1.0, c_fa: f
         0.0
     """
     if not 0 < p_target < 1 or c_miss <= 0 or c_fa <= 0:
-        raise MeasureError(
-            f"need 0 < p_target < 1 and positive costs, got {p_target}, {c_miss} and {c_fa}", "prior"
-        )
+        raise MeasureError(f"need 0 < p_target < 1 and positive costs, got {p_target}, {c_miss} and {c_fa}", "prior")
     alarms, misses, n_negative, n_positive = _counts(*check_trials(scores, labels))
     cost = c_miss * p_target * misses / n_positive + c_fa * (1 - p_target) * alarms / n_negative
     return float(cost.min() / min(c_miss * p_target, c_fa * (1 - p_target)))

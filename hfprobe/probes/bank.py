@@ -78,9 +78,7 @@ class ProbeBank(Mapping[str, HighwayProbe]):
         if layer == FLOOR:
             return self.floor
         if layer not in self._probes:
-            raise LayerError(
-                f"no probe for layer {layer!r} in this bank; it has {', '.join(self)} and {FLOOR}"
-            )
+            raise LayerError(f"no probe for layer {layer!r} in this bank; it has {', '.join(self)} and {FLOOR}")
         return self._probes[layer]
 
     def __contains__(self, layer: object) -> bool:
@@ -185,22 +183,16 @@ class ProbeBank(Mapping[str, HighwayProbe]):
         """
         clips = torch.as_tensor(waveform, dtype=torch.float32)
         if clips.dim() not in (1, 2) or clips.numel() == 0:
-            raise ConfigError(
-                f"expected a waveform of shape (samples,) or (batch, samples), got {tuple(clips.shape)}"
-            )
+            raise ConfigError(f"expected a waveform of shape (samples,) or (batch, samples), got {tuple(clips.shape)}")
         batch = clips.reshape(-1, clips.shape[-1])
         lengths = torch.full((len(batch),), batch.shape[1])
         # One layer at a time, so that a layer sounds the same whichever others are asked for.
         return {
-            name: vocode(mel, self.mel_config, n_iter=n_iter, lengths=lengths.to(mel.device)).reshape(
-                clips.shape
-            )
+            name: vocode(mel, self.mel_config, n_iter=n_iter, lengths=lengths.to(mel.device)).reshape(clips.shape)
             for name, mel in self.mels(encoder, batch, layers=layers).items()
         }
 
-    def _mel(
-        self, name: str, output: Any, place: dict, n_samples: int, lengths: torch.Tensor
-    ) -> torch.Tensor:
+    def _mel(self, name: str, output: Any, place: dict, n_samples: int, lengths: torch.Tensor) -> torch.Tensor:
         config = self.mel_config
         n_frames, valid = config.frames(n_samples), config.frames(lengths)
         if name == FLOOR:
@@ -257,9 +249,7 @@ class ProbeBank(Mapping[str, HighwayProbe]):
         index = bank_files.read_index(folder)
         for name in wanted or []:
             if name not in index["layers"]:
-                raise LayerError(
-                    f"no probe for layer {name!r} in {folder}; it has {', '.join(index['layers'])}"
-                )
+                raise LayerError(f"no probe for layer {name!r} in {folder}; it has {', '.join(index['layers'])}")
         names = [name for name in index["layers"] if wanted is None or name in wanted]
         bank_files.check_files(folder, index, [*names, FLOOR])
         with bank_files.quiet_transformers():

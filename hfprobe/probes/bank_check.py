@@ -22,9 +22,7 @@ def check_encoder(bank: Any, encoder: Any) -> None:
     told = f"this is the bank of encoder {bank.encoder!r}, not of {encoder.name!r}"
     for name, probe in bank.items():
         if name not in specs:
-            raise BankError(
-                f"{told}: it has no layer {name!r} (it has {', '.join(specs)}); load the right encoder"
-            )
+            raise BankError(f"{told}: it has no layer {name!r} (it has {', '.join(specs)}); load the right encoder")
         expected, found = (
             (probe.config.input_dim, probe.config.stride),
             (specs[name].dim, specs[name].stride),
@@ -35,9 +33,7 @@ def check_encoder(bank: Any, encoder: Any) -> None:
                 f"expected {expected[0]} and {expected[1]}; load the right encoder"
             )
     if encoder.sampling_rate != bank.mel_config.sampling_rate:
-        raise BankError(
-            f"{told}: it works at {encoder.sampling_rate} Hz, expected {bank.mel_config.sampling_rate} Hz"
-        )
+        raise BankError(f"{told}: it works at {encoder.sampling_rate} Hz, expected {bank.mel_config.sampling_rate} Hz")
     fingerprint = encoder.fingerprint
     if bank.fingerprint and fingerprint != bank.fingerprint:
         raise BankError(

@@ -81,13 +81,9 @@ def read_index(folder: Path) -> dict:
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise BankError(
-            f"expected a probe bank in {folder}, found no {INDEX}; train one or check the path"
-        ) from error
+        raise BankError(f"expected a probe bank in {folder}, found no {INDEX}; train one or check the path") from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BankError(
-            f"expected {path} to be readable JSON, got: {error}; download or save it again"
-        ) from error
+        raise BankError(f"expected {path} to be readable JSON, got: {error}; download or save it again") from error
     version = index.get("format_version") if isinstance(index, dict) else None
     if version != FORMAT_VERSION:
         raise BankError(
@@ -110,15 +106,11 @@ def read_index(folder: Path) -> dict:
     for name in index["layers"]:
         check_layer_name(name, path)
     if not index["layers"] or len(set(index["layers"])) != len(index["layers"]) or FLOOR in index["layers"]:
-        raise BankError(
-            f"expected different layer names other than {FLOOR!r} in {path}, got {index['layers']}"
-        )
+        raise BankError(f"expected different layer names other than {FLOOR!r} in {path}, got {index['layers']}")
     for name in [*index["layers"], FLOOR]:
         for file in LAYER_FILES:
             if not isinstance(index["sha256"].get(f"{name}/{file}"), str):
-                raise BankError(
-                    f"expected a checksum of {name}/{file} in {path}, found none; save the bank again"
-                )
+                raise BankError(f"expected a checksum of {name}/{file} in {path}, found none; save the bank again")
     return index
 
 

@@ -19,9 +19,7 @@ from hfprobe.errors import ConfigError
 def _require_positive_integer(name: str, value: Any) -> int:
     # bool is an int in Python; `hidden_dim: true` in a YAML file is a mistake, not a width of one.
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(
-            f"expected {name} to be a whole number of at least 1, got {value!r}; correct {name}"
-        )
+        raise ConfigError(f"expected {name} to be a whole number of at least 1, got {value!r}; correct {name}")
     return value
 
 

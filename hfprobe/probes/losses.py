@@ -54,9 +54,7 @@ def masked_l1(mel: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> to
     return error.sum(dtype=torch.float32) / (mask.sum().clamp(min=1) * mel.shape[-1])
 
 
-def mel_targets(
-    waveforms: torch.Tensor, lengths: torch.Tensor, config: MelConfig
-) -> tuple[torch.Tensor, torch.Tensor]:
+def mel_targets(waveforms: torch.Tensor, lengths: torch.Tensor, config: MelConfig) -> tuple[torch.Tensor, torch.Tensor]:
     """Mel-spectrograms of a padded batch, equal to those of each clip alone.
 
     Args:

@@ -42,9 +42,7 @@ class Moments:
         # Mean and variance of the batch first: a bare sum of squares in float32 would cancel.
         variance, mean = (value.double() for value in torch.var_mean(rows.float(), dim=0, correction=0))
         n_rows = float(len(rows))
-        self.totals += torch.stack(
-            [n_rows * mean, n_rows * (variance + mean**2), torch.full_like(mean, n_rows)]
-        )
+        self.totals += torch.stack([n_rows * mean, n_rows * (variance + mean**2), torch.full_like(mean, n_rows)])
 
     def mean(self) -> torch.Tensor:
         """Mean `(dim,)`, float64."""

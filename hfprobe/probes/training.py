@@ -173,8 +173,7 @@ class _Trainer:
             return next(batches)
         except StopIteration:
             raise DatasetError(
-                f"expected an endless stream of batches, it ended at step {self.step}; "
-                "use hfprobe.data.SpeechStream"
+                f"expected an endless stream of batches, it ended at step {self.step}; use hfprobe.data.SpeechStream"
             ) from None
 
     def _train_step(self, batch, fraction: float) -> torch.Tensor:
@@ -265,9 +264,7 @@ class _Trainer:
         trainer = {"step": self.step, "elapsed": self.elapsed, "identity": self.identity}
         local = {"random": checkpoints.random_state(), "stream": self.stream.state_dict()}
         root = self.output / "checkpoints"
-        checkpoints.write(
-            root, self.accelerator, trainer, self.probes.state_dict(), self.optimizer.state_dict(), local
-        )
+        checkpoints.write(root, self.accelerator, trainer, self.probes.state_dict(), self.optimizer.state_dict(), local)
         self.checkpointed_at = self.elapsed
 
     def _resume(self) -> bool:

@@ -97,9 +97,7 @@ class ProbeTrainingConfig:
             self._require(name, float, 0)
         self._require("gate_bias", float, -math.inf)
         if self.max_steps is None and self.max_minutes is None:
-            raise ConfigError(
-                "expected max_steps or max_minutes, got neither; set one, or training would never end"
-            )
+            raise ConfigError("expected max_steps or max_minutes, got neither; set one, or training would never end")
         choices = {
             "schedule": SCHEDULES,
             "save_dtype": tuple(DTYPES),
@@ -108,13 +106,9 @@ class ProbeTrainingConfig:
         }
         for name, valid in choices.items():
             if getattr(self, name) not in valid:
-                raise ConfigError(
-                    f"expected {name} to be one of {', '.join(valid)}, got {getattr(self, name)!r}"
-                )
+                raise ConfigError(f"expected {name} to be one of {', '.join(valid)}, got {getattr(self, name)!r}")
 
-    def _require(
-        self, name: str, kind: type, least: float, optional: bool = False, above: bool = False
-    ) -> None:
+    def _require(self, name: str, kind: type, least: float, optional: bool = False, above: bool = False) -> None:
         value = getattr(self, name)
         if optional and value is None:
             return
@@ -123,9 +117,7 @@ class ProbeTrainingConfig:
         if not fits or value < least or (above and value == least):
             what = "a whole number" if kind is int else "a number"
             bound = f"above {least}" if above else f"of at least {least}"
-            raise ConfigError(
-                f"expected {name} to be {what} {bound}{' or null' if optional else ''}, got {value!r}"
-            )
+            raise ConfigError(f"expected {name} to be {what} {bound}{' or null' if optional else ''}, got {value!r}")
 
     def learning_rate_at(self, step: int, fraction: float) -> float:
         """Learning rate of one step.
@@ -143,9 +135,7 @@ class ProbeTrainingConfig:
             "linear": 1 - fraction,
             "constant": 1.0,
         }[self.schedule]
-        return (
-            self.learning_rate * warm * (self.final_learning_rate + (1 - self.final_learning_rate) * falling)
-        )
+        return self.learning_rate * warm * (self.final_learning_rate + (1 - self.final_learning_rate) * falling)
 
     def to_dict(self) -> dict:
         """Plain values, for JSON."""

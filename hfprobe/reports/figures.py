@@ -91,9 +91,7 @@ def _families(orders: dict[str, tuple[str, ...]]) -> dict[tuple[str, ...], list[
     return families
 
 
-def _draw_encoder(
-    axes, rows: dict[str, Measurement], layers: Sequence[str], style: EncoderStyle, info, label: str
-):
+def _draw_encoder(axes, rows: dict[str, Measurement], layers: Sequence[str], style: EncoderStyle, info, label: str):
     """One curve with its interval band; a layer without a value leaves a gap."""
     places = range(len(layers))
 
@@ -141,9 +139,7 @@ def layer_curves(
     orders = layer_orders(chosen)
     places = {name: place for place, name in enumerate(encoders or orders)}
     conditions = ordered_conditions(chosen)
-    panels = [
-        (layers, names, condition) for layers, names in _families(orders).items() for condition in conditions
-    ]
+    panels = [(layers, names, condition) for layers, names in _families(orders).items() for condition in conditions]
     across = max(1, min(columns or min(len(conditions), 4), len(panels)))
     down = max(1, math.ceil(len(panels) / across))
     with _drawing():
@@ -279,9 +275,7 @@ def inline_svg(figure: Figure, salt: str, encoders: int = len(STYLES)) -> str:
     svg = re.sub(r'\sid="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
     svg = svg.replace("<svg", '<svg aria-hidden="true" focusable="false"', 1)
     colours = {INK: "currentColor", MUTED: "var(--muted)", LINE: "var(--line)", "#ffffff": "var(--ground)"}
-    colours |= {
-        style_of(place).light: f"var(--encoder-{place})" for place in range(min(encoders, len(STYLES)))
-    }
+    colours |= {style_of(place).light: f"var(--encoder-{place})" for place in range(min(encoders, len(STYLES)))}
     for old, new in colours.items():
         # Only in paint: a name in the figure's text stays as it is.
         svg = re.sub(rf"((?:fill|stroke): ){old}\b", rf"\g<1>{new}", svg)

@@ -64,13 +64,9 @@ class Clip:
         for name, shape, ndim in (("waveform", "(samples,)", 1), ("mel", "(frames, n_mels)", 2)):
             array = np.asarray(getattr(self, name), dtype=np.float32)
             if array.ndim != ndim or array.size == 0:
-                raise ReportError(
-                    f"{name} must be a non-empty array of shape {shape}, got shape {array.shape}"
-                )
+                raise ReportError(f"{name} must be a non-empty array of shape {shape}, got shape {array.shape}")
             if not np.isfinite(array).all():
-                raise ReportError(
-                    f"{name} must be finite, but it holds NaN or infinity: mend it before showing it"
-                )
+                raise ReportError(f"{name} must be finite, but it holds NaN or infinity: mend it before showing it")
             object.__setattr__(self, name, array)
         for name in ("stoi", "similarity"):
             object.__setattr__(self, name, _number(getattr(self, name), name))
@@ -177,8 +173,7 @@ class Measurement:
             return row
         missing = object()
         given = {
-            key: row.get(key, missing) if isinstance(row, Mapping) else getattr(row, key, missing)
-            for key in _ROW_KEYS
+            key: row.get(key, missing) if isinstance(row, Mapping) else getattr(row, key, missing) for key in _ROW_KEYS
         }
         absent = [key for key in _ROW_KEYS[:5] if given[key] is missing]
         if absent:

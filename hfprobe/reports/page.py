@@ -79,15 +79,11 @@ class _Files:
         return name
 
 
-def _section(
-    index: int, view: UtteranceView, encoders: tuple[str, ...], files: _Files, audio_format: str
-) -> _Section:
+def _section(index: int, view: UtteranceView, encoders: tuple[str, ...], files: _Files, audio_format: str) -> _Section:
     """Encode all sounds and pictures of an utterance."""
     scale = encode.mel_scale(condition.input.mel for condition in view.conditions)
     frames = len(view.conditions[0].input.mel)
-    layers = merge_orders(
-        list(layers) for condition in view.conditions for layers in condition.encoders.values()
-    )
+    layers = merge_orders(list(layers) for condition in view.conditions for layers in condition.encoders.values())
     heard = {name for condition in view.conditions for name in condition.encoders}
     here = [(place, name) for place, name in enumerate(encoders) if name in heard]
     section = _Section(f"u{index}", view, layers, here)
@@ -121,9 +117,7 @@ def _section(
 
 def _missing(page: Page) -> dict[str, int]:
     """How many sounds of the page lack a number, by number."""
-    clips = [
-        clip for view in page.utterances for condition in view.conditions for _, _, clip in condition.clips()
-    ]
+    clips = [clip for view in page.utterances for condition in view.conditions for _, _, clip in condition.clips()]
     counts = {"STOI": sum(clip.stoi is None for clip in clips)}
     counts["speaker similarity"] = sum(clip.similarity is None for clip in clips)
     return {name: count for name, count in counts.items() if count}
@@ -238,9 +232,7 @@ def render_page(page: Page, output_dir: Path, *, single_file: bool = True, audio
     )
 
 
-def write_page(
-    page: Page, output_dir: Path | str, single_file: bool = True, audio_format: str = "flac"
-) -> Path:
+def write_page(page: Page, output_dir: Path | str, single_file: bool = True, audio_format: str = "flac") -> Path:
     """Write `output_dir/index.html`; with results also `results.csv`, `results.md`, PNG and PDF by metric.
 
     Args:

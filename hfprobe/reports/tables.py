@@ -48,9 +48,7 @@ class Metric:
 
 
 METRICS = {
-    "eer": Metric(
-        "EER", True, 2, "speaker verification: at 0 % all voices are told apart, at 50 % it is guessing"
-    ),
+    "eer": Metric("EER", True, 2, "speaker verification: at 0 % all voices are told apart, at 50 % it is guessing"),
     "mindcf": Metric("minDCF", False, 3, "speaker verification cost: 0 is perfect, 1 is useless"),
     "stoi": Metric("STOI", False, 3, "intelligibility against the clean original, 1 is perfect"),
     "estoi": Metric("ESTOI", False, 3, "extended intelligibility against the clean original, 1 is perfect"),
@@ -87,9 +85,7 @@ class Table:
         rules = [":---" if column < self.labels else "---:" for column in range(len(self.header))]
         lines = [[_markdown(cell) for cell in row] for row in (self.header, *self.rows)]
         lines.insert(1, rules)
-        return (
-            f"{_markdown(self.caption)}\n\n" + "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
-        )
+        return f"{_markdown(self.caption)}\n\n" + "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
 
 
 def _markdown(text: str) -> str:
@@ -191,9 +187,7 @@ def layer_table(rows: Iterable[Any], metric: str) -> Table:
                 here = (encoder, condition, layer)
                 cells.append(info.text(values.get(here)) if layer in orders[encoder] else "")
             lines.append((condition, encoder, *cells))
-    return Table(
-        f"{info.axis} by layer: {info.meaning}", ("condition", "encoder", *sides, *layers), tuple(lines)
-    )
+    return Table(f"{info.axis} by layer: {info.meaning}", ("condition", "encoder", *sides, *layers), tuple(lines))
 
 
 def interval_table(rows: Iterable[Any], metric: str) -> Table:

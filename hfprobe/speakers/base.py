@@ -63,11 +63,7 @@ class SpeakerEncoder(nn.Module):
         Raises:
             ConfigError: If shapes or lengths do not fit.
         """
-        if (
-            not isinstance(waveforms, torch.Tensor)
-            or waveforms.dim() != 2
-            or not waveforms.is_floating_point()
-        ):
+        if not isinstance(waveforms, torch.Tensor) or waveforms.dim() != 2 or not waveforms.is_floating_point():
             found = tuple(waveforms.shape) if hasattr(waveforms, "shape") else type(waveforms).__name__
             raise ConfigError(
                 f"expected waveforms as a float tensor (batch, samples), got {found}; pad and stack clips"
@@ -78,8 +74,7 @@ class SpeakerEncoder(nn.Module):
         found = [int(length) for length in lengths]
         if len(found) != n_clips or any(not 0 <= length <= n_samples for length in found):
             raise ConfigError(
-                f"expected {n_clips} lengths between 0 and {n_samples} samples, "
-                f"got {found}; pass lengths in samples"
+                f"expected {n_clips} lengths between 0 and {n_samples} samples, got {found}; pass lengths in samples"
             )
         return found
 
@@ -106,9 +101,7 @@ def register_speaker_encoder(name: str, factory: str | Callable[[str | None], Sp
         ConfigError: If the name has a colon or is empty.
     """
     if not name or ":" in name:
-        raise ConfigError(
-            f"expected a name without a colon for a speaker encoder, got {name!r}; choose another name"
-        )
+        raise ConfigError(f"expected a name without a colon for a speaker encoder, got {name!r}; choose another name")
     _REGISTRY[name] = factory
 
 

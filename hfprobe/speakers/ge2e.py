@@ -205,17 +205,13 @@ def load_ge2e(weights: str | None = None, vad: bool = True) -> GE2E:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, LookupError, UnpicklingError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise EncoderError(
-            f"expected GE2E weights in {path}, got: {reason}; install resemblyzer again"
-        ) from error
+        raise EncoderError(f"expected GE2E weights in {path}, got: {reason}; install resemblyzer again") from error
     state = content.get("model_state") if isinstance(content, dict) else None
     encoder = GE2E(vad=vad)
     wanted = {name: value.shape for name, value in encoder.state_dict().items()}
     found = {name: value.shape for name, value in (state or {}).items() if name not in LOSS_KEYS}
     if found != wanted:
-        differing = sorted(
-            name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)
-        )
+        differing = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
         raise EncoderError(
             f"expected the weights of GE2E in {path}, these differ or are missing: {', '.join(differing)}; "
             "use Resemblyzer's pretrained.pt"

@@ -57,9 +57,7 @@ def shorten_pauses(waveform: np.ndarray) -> np.ndarray:
     pcm = np.round(waveform * INT16_MAX).astype(np.int64).astype(np.int16).tobytes()
     detector = webrtcvad.Vad(MODE)
     step = 2 * WINDOW  # bytes
-    voiced = [
-        detector.is_speech(pcm[start : start + step], SAMPLING_RATE) for start in range(0, len(pcm), step)
-    ]
+    voiced = [detector.is_speech(pcm[start : start + step], SAMPLING_RATE) for start in range(0, len(pcm), step)]
     # Mean over 8 windows, 3 before and 4 after; np.round takes a half to the even number, 0.
     padded = np.concatenate([np.zeros((AVERAGE_WINDOWS - 1) // 2), voiced, np.zeros(AVERAGE_WINDOWS // 2)])
     sums = np.convolve(padded, np.ones(AVERAGE_WINDOWS), mode="valid")

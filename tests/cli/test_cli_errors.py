@@ -64,14 +64,26 @@ def test_bad_values_leave_nothing_behind(capsys, world, tmp_path, command, optio
     out = tmp_path / "out"
     argv = {
         "listen": listen(world, out),
-        "evaluate": ["evaluate", "--encoder", world.encoder, "--probes", world.bank, "--dataset", "espeak", "--output", out],
+        "evaluate": [
+            "evaluate",
+            "--encoder",
+            world.encoder,
+            "--probes",
+            world.bank,
+            "--dataset",
+            "espeak",
+            "--output",
+            out,
+        ],
         "train": ["train", "--encoder", world.encoder, "--dataset", "espeak:train", "--output", out, "--steps", "1"],
     }[command]
     refused(capsys, [*argv, *options], status, word)
     assert not out.exists()
 
 
-@pytest.mark.parametrize("words", [[], ["frob"], ["encoders", "--dataset", "x"], ["listen"], ["listen", "a", "--enc", "b"]])
+@pytest.mark.parametrize(
+    "words", [[], ["frob"], ["encoders", "--dataset", "x"], ["listen"], ["listen", "a", "--enc", "b"]]
+)
 def test_wrong_arguments_exit_2(capsys, words):
     refused(capsys, words, 2, "--help")
 

@@ -16,7 +16,18 @@ ROW = {"encoder", "layer", "condition", "metric", "value", "ci_low", "ci_high", 
 
 def test_listen_writes_a_self_contained_page_and_its_config_reads_back(world, tmp_path, capsys):
     out = tmp_path / "page"
-    argv = ["listen", world.wav, "--encoder", world.encoder, "--probes", world.bank, "--output", str(out), "--snr", "clean"]
+    argv = [
+        "listen",
+        world.wav,
+        "--encoder",
+        world.encoder,
+        "--probes",
+        world.bank,
+        "--output",
+        str(out),
+        "--snr",
+        "clean",
+    ]
     assert main([*argv, "--noise", "generated", "--iterations", "1", "--save-sounds", "--device", "cpu"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("open ")
     page = (out / "index.html").read_text()

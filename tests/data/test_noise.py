@@ -22,7 +22,12 @@ def snr(speech, mixture):
 def folder(tmp_path):
     """A noise folder in MUSAN's layout: 8 kHz stereo, one file of each category shorter than any speech."""
     time = np.arange(4000) / 8000
-    for category, source, pitch in (("noise", "free", 300), ("noise", "free", 500), ("music", "jazz", 700), ("speech", "x", 900)):
+    for category, source, pitch in (
+        ("noise", "free", 300),
+        ("noise", "free", 500),
+        ("music", "jazz", 700),
+        ("speech", "x", 900),
+    ):
         path = tmp_path / category / source
         path.mkdir(parents=True, exist_ok=True)
         left = 0.2 * np.sin(2 * np.pi * pitch * time)
@@ -68,13 +73,14 @@ def test_babble_voices_have_equal_power(folder):
 
 @pytest.mark.parametrize("source", ["generated", "folder"])
 def test_train_and_test_are_disjoint_and_complete(source, folder):
-    source = folder if source == "folder" else source
+    if source == "folder":
+        sf.write(folder / "noise" / "free" / "noise-free-0900.FLAC", speech_like(8000), 16000, format="FLAC")
+        source = folder
     parts = {part: load_noise(source, part).files for part in ("train", "test", "all")}
     for category, names in parts["all"].items():
         train, test = set(parts["train"][category]), set(parts["test"][category])
         assert not train & test and train | test == set(names)
-    if source == "generated":
-        assert all(parts["test"].values())
+    assert all(parts["test"].values()) if source == "generated" else len(parts["test"]["noise"]) == 1
 
 
 def test_draws_stay_in_the_ranges_of_the_recipe():
@@ -105,7 +111,9 @@ def test_bad_input_is_one_line_that_says_what_to_do(tmp_path, folder):
         NoiseRecipe().draw_at(corpus, np.random.default_rng(0), 0, "rain")
     sf.write(folder / "noise" / "free" / "noise-free-9999.wav", np.zeros(8000), 16000)
     with pytest.raises(DatasetError, match="noise-free-9999.wav' is silent"):
-        load_noise(folder, "all").apply(speech_like(), NoiseDraw("noise", (("noise/free/noise-free-9999.wav", 0.5),), 0.0))
+        load_noise(folder, "all").apply(
+            speech_like(), NoiseDraw("noise", (("noise/free/noise-free-9999.wav", 0.5),), 0.0)
+        )
 
 
 def test_a_pause_in_a_recording_falls_back_to_its_beginning(folder):
@@ -113,4 +121,16 @@ def test_a_pause_in_a_recording_falls_back_to_its_beginning(folder):
     sf.write(folder / "noise" / "free" / "noise-free-0001.wav", np.concatenate([tone, np.zeros(160000)]), 16000)
     corpus, name = load_noise(folder, "all"), "noise/free/noise-free-0001.wav"
     mixture = corpus.apply(speech_like(8000), NoiseDraw("noise", ((name, 0.5),), 5.0))
+    # The only sound lies in the middle.
+    sf.write(
+        folder / "noise" / "free" / "noise-free-0002.wav",
+        np.concatenate([np.zeros(80000), tone, np.zeros(80000)]),
+        16000,
+    )
+    load_noise(folder, "all").apply(
+        speech_like(24000), NoiseDraw("noise", (("noise/free/noise-free-0002.wav", 0.0),), 5.0)
+    )
+    (folder / "noise" / "free" / "noise-free-0003.wav").write_bytes(b"not a sound")
+    with pytest.raises(DatasetError, match="not readable as audio"):
+        load_noise(folder, "all").read("noise/free/noise-free-0003.wav", 0.0, 100)
     assert abs(snr(speech_like(8000), mixture) - 5.0) < 0.01

@@ -5,8 +5,11 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hfprobe.data import NoiseRecipe, SpeechStream, load_corpus, load_noise, stream as stream_module
+from hfprobe.data import NoiseRecipe, SpeechStream, load_corpus, load_noise, weighted_corpora
+from hfprobe.data import stream as stream_module
 from hfprobe.errors import AudioError, ConfigError, DatasetError
 
 ROWS = 11
@@ -91,7 +94,9 @@ def by_id(stream, epoch=0):
     return {
         name: (condition, waveform[:length])
         for batch in stream.one_epoch(epoch)
-        for name, condition, waveform, length in zip(batch.ids, batch.conditions, batch.waveforms, batch.lengths, strict=True)
+        for name, condition, waveform, length in zip(
+            batch.ids, batch.conditions, batch.waveforms, batch.lengths, strict=True
+        )
     }
 
 
@@ -127,10 +132,38 @@ def test_left_out_rows_are_counted_and_an_empty_corpus_is_an_error(monkeypatch):
         next(iter(short))
     everything = {row["id"] for row in load_corpus("espeak:test").take(ROWS)}
     break_rows(monkeypatch, everything)
-    with pytest.raises(DatasetError, match="AudioError.*11"):
+    with pytest.raises(DatasetError, match="unreadable.*11.*broken on purpose"):
         next(iter(make()))
     with pytest.raises(ConfigError, match="batch_size and pool"):
         make(batch_size=0)
+
+
+def test_an_utterance_counts_once_however_often_it_fails(monkeypatch):
+    stream = make()
+    broken = [row["id"] for row in load_corpus("espeak:test").take(2)]
+    break_rows(monkeypatch, broken)
+    for epoch in range(3):
+        assert sum(len(batch) for batch in stream.one_epoch(epoch)) == ROWS - 2
+    assert stream.failures == {"unreadable": 2}
+
+
+def test_more_processes_than_batches_is_said():
+    with pytest.raises(DatasetError, match="fewer batches than the 9 processes"):
+        next(iter(make(rank=8, world=9)))
+    with pytest.raises(ConfigError, match="rank"):
+        make(rank=2, world=2)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["espeak", "kaldi:a@b/c", "user/name:x"]), st.floats(0.01, 99)), min_size=2))
+def test_weights_are_read_back(pairs):
+    assert weighted_corpora([f"{name}@{weight!r}" for name, weight in pairs]) == pairs
+    assert weighted_corpora([pairs[0][0]]) == pairs[0][0]
+
+
+@pytest.mark.parametrize("words", [[], ["espeak@0"], ["espeak@-1"], ["espeak@nan"], ["@0.5"]])
+def test_bad_weights_are_refused(words):
+    with pytest.raises(DatasetError, match="positive weight|no corpus"):
+        weighted_corpora(words)
 
 
 def test_interleaved_corpora_both_come():

@@ -52,7 +52,6 @@ def test_bad_input_is_refused_with_one_line(waveforms, lengths, message):
     assert "\n" not in str(caught.value)
 
 
-
 def test_lengths_may_be_a_list_and_padding_is_zeroed_and_trimmed():
     encoder = Sums()
     output = encoder(torch.ones(2, 960), [640, 320])

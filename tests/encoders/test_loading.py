@@ -139,8 +139,10 @@ def test_one_weight_file_of_many_by_name_or_by_path(experiment):
 
 def test_safetensors_give_the_same_encoder(experiment):
     best = load_espnet(experiment.folder)
-    save_file({key: value.contiguous() for key, value in experiment.state_dict().items()},
-              experiment.folder / "model.safetensors")
+    save_file(
+        {key: value.contiguous() for key, value in experiment.state_dict().items()},
+        experiment.folder / "model.safetensors",
+    )
     (experiment.folder / "valid.loss.best.pth").unlink()
     assert load_espnet(experiment.folder).fingerprint == best.fingerprint
 

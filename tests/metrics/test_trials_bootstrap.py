@@ -84,9 +84,7 @@ def test_bootstrap_eer_equals_slow_resampling():
         labels = np.repeat(trials.labels, times)
         if 0 < labels.sum() < len(labels):
             draws.append(eer(np.repeat(scores, times), labels))
-    result = bootstrap_eer(
-        scores, trials.labels, trials.left_speakers, trials.right_speakers, n_replicates=300, seed=3
-    )
+    result = bootstrap_eer(scores, trials.labels, trials.left_speakers, trials.right_speakers, n_replicates=300, seed=3)
     assert result.value == eer(scores, trials.labels)
     np.testing.assert_allclose([result.low, result.high], np.quantile(draws, [0.025, 0.975]), atol=1e-9)
 

@@ -71,9 +71,7 @@ def test_round_trip_float16_is_small_and_loads_as_float32(bank, tmp_path):
     assert {value.dtype for value in loaded["l1"].state_dict().values()} == {torch.float32}
     assert torch.equal(loaded["l1"].input_mean, bank["l1"].input_mean)
     assert torch.equal(loaded.floor.output_mean, bank.floor.output_mean)
-    torch.testing.assert_close(
-        loaded["l1"].projection.weight, bank["l1"].projection.weight, atol=1e-3, rtol=1e-3
-    )
+    torch.testing.assert_close(loaded["l1"].projection.weight, bank["l1"].projection.weight, atol=1e-3, rtol=1e-3)
     probe = HighwayProbe.from_pretrained(tmp_path / "half", subfolder="l2")
     assert same_weights(probe, loaded["l2"])
 
@@ -137,9 +135,7 @@ def test_only_some_layers(bank, tmp_path):
         ProbeBank.from_pretrained(tmp_path / "bank", layers=["l3"])
 
 
-@pytest.mark.parametrize(
-    "file", ["l1/model.safetensors", "l1/config.json", "floor/model.safetensors", "bank.json"]
-)
+@pytest.mark.parametrize("file", ["l1/model.safetensors", "l1/config.json", "floor/model.safetensors", "bank.json"])
 @pytest.mark.parametrize("damage", ["remove", "truncate"])
 def test_damaged_files(bank, tmp_path, file, damage):
     bank.save_pretrained(tmp_path / "bank")

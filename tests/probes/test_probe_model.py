@@ -18,9 +18,7 @@ from hfprobe.probes.losses import frame_mask, masked_l1, mel_targets, pack_frame
 
 def make(stride=640, **kwargs):
     torch.manual_seed(0)
-    probe = HighwayProbe(
-        HighwayProbeConfig(input_dim=12, layer="blstm1", stride=stride, hidden_dim=16, **kwargs)
-    )
+    probe = HighwayProbe(HighwayProbeConfig(input_dim=12, layer="blstm1", stride=stride, hidden_dim=16, **kwargs))
     probe.input_mean.normal_(3, 1)
     probe.input_std.uniform_(0.1, 4)
     probe.output_mean.normal_(-5, 2)
@@ -107,9 +105,7 @@ def test_packed_choice_takes_valid_frames_once_with_their_own_target(lengths, me
     clip = 1000.0 * torch.arange(n_clips).view(-1, 1, 1)
     hidden = (clip + torch.arange(9).view(1, -1, 1)).expand(n_clips, 9, 2)
     mel = (clip + torch.arange(20).view(1, -1, 1)).expand(n_clips, 20, 3)
-    packed = pack_frames(
-        hidden, hidden_lengths, mel, mel_lengths, 2, mel_frames, torch.Generator().manual_seed(1)
-    )
+    packed = pack_frames(hidden, hidden_lengths, mel, mel_lengths, 2, mel_frames, torch.Generator().manual_seed(1))
     names = packed.frames[:, 0].tolist()
     valid = [min(h, -(-m // 2)) for h, m in lengths]
     assert len(names) == len(set(names)) == min(sum(valid), max(1, mel_frames // 2))
@@ -173,9 +169,7 @@ def test_half_precision_files_load_as_float32(tmp_path):
     probe = make().half()
     probe.save_pretrained(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["dtype"] == "float16"
-    assert {value.dtype for value in HighwayProbe.from_pretrained(tmp_path).state_dict().values()} == {
-        torch.float32
-    }
+    assert {value.dtype for value in HighwayProbe.from_pretrained(tmp_path).state_dict().values()} == {torch.float32}
     assert AutoModel.from_pretrained(tmp_path).dtype == torch.float32
     assert HighwayProbe.from_pretrained(tmp_path, dtype=torch.float16).dtype == torch.float16
 

@@ -28,9 +28,7 @@ def settings(**kwargs):
 
 
 def weights(bank, names=None):
-    return {
-        f"{name}.{key}": value for name in names or bank for key, value in bank[name].state_dict().items()
-    }
+    return {f"{name}.{key}": value for name in names or bank for key, value in bank[name].state_dict().items()}
 
 
 def assert_same(one, other):
@@ -82,17 +80,13 @@ def test_global_generators_are_restored(toy, tmp_path):
     folder = tmp_path / "cut"
     with pytest.raises(InterruptedError):
         seeded(3, 12)
-    assert_same(
-        weights(whole), weights(train_bank(toy.Encoder(), Noisy(), folder, settings(), progress=False))
-    )
+    assert_same(weights(whole), weights(train_bank(toy.Encoder(), Noisy(), folder, settings(), progress=False)))
 
 
 def test_layers_trained_together_equal_each_alone(toy, tmp_path):
     together = train_bank(toy.Encoder(), toy.Stream(), tmp_path / "all", settings(), progress=False)
     for name in ("l1", "l2"):
-        alone = train_bank(
-            toy.Encoder(), toy.Stream(), tmp_path / name, settings(), layers=[name], progress=False
-        )
+        alone = train_bank(toy.Encoder(), toy.Stream(), tmp_path / name, settings(), layers=[name], progress=False)
         assert list(alone) == [name]
         assert_same(weights(together, [name]), weights(alone))
 
@@ -141,9 +135,7 @@ def test_statistics_are_those_of_the_first_batches(toy, tmp_path):
     floored = deviation.clamp(min=0.05 * deviation.square().mean().sqrt())
     torch.testing.assert_close(bank["l2"].input_std.double(), floored, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(bank["l2"].output_mean.double(), targets.mean(0), atol=1e-4, rtol=1e-5)
-    torch.testing.assert_close(
-        bank["l2"].output_std.double(), targets.std(0, correction=0), atol=1e-4, rtol=1e-4
-    )
+    torch.testing.assert_close(bank["l2"].output_std.double(), targets.std(0, correction=0), atol=1e-4, rtol=1e-4)
 
 
 def test_moments_survive_a_large_mean():
@@ -183,9 +175,7 @@ def test_resuming_with_other_settings_is_refused(toy, tmp_path):
         train_bank(toy.Encoder(), toy.Stream(), tmp_path, config, progress=False)
     with pytest.raises(ConfigError, match="encoder"):
         train_bank(toy.Encoder(seed=2), toy.Stream(), tmp_path, settings(max_steps=4), progress=False)
-    anew = train_bank(
-        toy.Encoder(seed=2), toy.Stream(), tmp_path, settings(max_steps=4), resume=False, progress=False
-    )
+    anew = train_bank(toy.Encoder(seed=2), toy.Stream(), tmp_path, settings(max_steps=4), resume=False, progress=False)
     assert anew.training["steps"] == 4
     newest = checkpoints.available(tmp_path / "checkpoints")[0]
     (newest / "optimizer.pt").write_bytes(b"\x80\x02broken")

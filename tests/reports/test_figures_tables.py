@@ -107,11 +107,7 @@ def test_caption_counts(rows):
 
 
 def test_files_and_inline_svg(rows, tmp_path):
-    hostile = [
-        {**each, "encoder": "$x<script>alert(1)</script>é#0072b2"}
-        for each in rows
-        if each["metric"] == "stoi"
-    ]
+    hostile = [{**each, "encoder": "$x<script>alert(1)</script>é#0072b2"} for each in rows if each["metric"] == "stoi"]
     figure = layer_curves(hostile, "stoi", columns=1)
     png, pdf = save_figure(figure, tmp_path / "stoi")
     assert Image.open(png).size[0] > 500 and pdf.read_bytes()[:4] == b"%PDF"

@@ -49,9 +49,7 @@ def test_sounds_of_an_utterance_have_one_length():
 
 
 def test_rows_are_read_from_mappings_and_objects():
-    row = dict(
-        encoder="e", layer="cnn1", condition="clean", metric="eer", value=0.1, ci_low=None, n=7, n_failed=1
-    )
+    row = dict(encoder="e", layer="cnn1", condition="clean", metric="eer", value=0.1, ci_low=None, n=7, n_failed=1)
     from_mapping = Measurement.of(row)
     assert from_mapping == Measurement.of(SimpleNamespace(**row)) == Measurement.of(from_mapping)
     assert (from_mapping.n, from_mapping.n_failed, from_mapping.ci_high) == (7, 1, None)

@@ -45,11 +45,7 @@ class Reader(HTMLParser):
 
     def all(self, tag, name=None):
         found = [attrs for each, attrs in self.elements if each == tag]
-        return (
-            found
-            if name is None
-            else [attrs for attrs in found if name in (attrs.get("class") or "").split()]
-        )
+        return found if name is None else [attrs for attrs in found if name in (attrs.get("class") or "").split()]
 
     @property
     def text(self):
@@ -124,9 +120,7 @@ def test_nothing_comes_from_outside(tmp_path):
     script = re.search(r"<script>(.*?)</script>", path.read_text(encoding="utf-8"), re.DOTALL)[1]
     policy = next(attrs["content"] for attrs in page.all("meta") if attrs.get("http-equiv"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    assert (
-        f"script-src 'sha256-{digest}'" in policy and "default-src 'none'" in policy and "http" not in policy
-    )
+    assert f"script-src 'sha256-{digest}'" in policy and "default-src 'none'" in policy and "http" not in policy
     assert "@import" not in path.read_text() and "url(http" not in path.read_text()
 
 
@@ -162,9 +156,7 @@ def test_missing_is_a_dash_with_its_reason_and_never_zero(tmp_path):
 
 
 def test_a_layer_that_an_encoder_lacks_is_said(tmp_path):
-    mixed = ConditionView(
-        "clean", clip(), None, {"vgg": {"cnn1": clip(), "l1": clip()}, "pure": {"l1": clip()}}
-    )
+    mixed = ConditionView("clean", clip(), None, {"vgg": {"cnn1": clip(), "l1": clip()}, "pure": {"l1": clip()}})
     page = read(write_page(Page("t", (UtteranceView("u", "u", conditions=(mixed,)),)), tmp_path))
     assert "pure has no cnn1" in page.text
     assert [attrs["value"] for attrs in page.all("input") if attrs.get("name") == "layer-u0"] == [
@@ -226,9 +218,7 @@ def test_the_same_page_twice_is_the_same_file(tmp_path):
     assert write_page(page, tmp_path / "a").read_bytes() == write_page(page, tmp_path / "b").read_bytes()
 
 
-@pytest.mark.parametrize(
-    "make", [lambda: Page("Hear", (view(), view("v"))), hostile_page], ids=["plain", "hostile"]
-)
+@pytest.mark.parametrize("make", [lambda: Page("Hear", (view(), view("v"))), hostile_page], ids=["plain", "hostile"])
 def test_in_a_real_browser_the_script_runs_and_hostile_text_does_not(make, tmp_path):
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:

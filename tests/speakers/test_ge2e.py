@@ -40,9 +40,7 @@ def synthetic(seconds, seed, level=0.1):
     rng = np.random.default_rng(seed)
     time = np.arange(int(seconds * 16000)) / 16000
     voice = sum(np.sin(2 * np.pi * 120 * k * time + rng.uniform(0, 6)) / k for k in range(1, 30))
-    return (
-        level * voice * (1 + np.sin(2 * np.pi * 4 * time)) / 4 + 1e-3 * rng.normal(size=len(time))
-    ).astype("f")
+    return (level * voice * (1 + np.sin(2 * np.pi * 4 * time)) / 4 + 1e-3 * rng.normal(size=len(time))).astype("f")
 
 
 @pytest.fixture(scope="module")
@@ -135,9 +133,7 @@ def test_clip_without_speech_is_a_failure(encoder):
     clip[0, 8000] = 0.5
     assert torch.isnan(encoder.embed(clip)).all()
     assert encoder.last_failures == {0: "no speech found"}
-    assert torch.isnan(
-        encoder.embed(torch.ones(1, 300) * 0.1)
-    ).all()  # shorter than one decision of the detector
+    assert torch.isnan(encoder.embed(torch.ones(1, 300) * 0.1)).all()  # shorter than one decision of the detector
 
 
 def test_input_is_left_alone(encoder):

@@ -159,8 +159,7 @@ class EspnetEncoder(SpeechEncoder):
         output = self(waveforms, lengths, output_hidden_states=False)
         best = output.logits.argmax(dim=-1).tolist()
         return [
-            self.text.decode(row[:size])
-            for row, size in zip(best, output.hidden_lengths[-1].tolist(), strict=True)
+            self.text.decode(row[:size]) for row, size in zip(best, output.hidden_lengths[-1].tolist(), strict=True)
         ]
 
 

@@ -14,7 +14,7 @@ exp=exp                 # everything that is made goes here
 train_set=speechocean762:train
 test_set=speechocean762:test
 noise=local             # MUSAN or a folder in its layout; "local": the data folder's noise; "generated"
-probe_minutes=8         # training per bank
+probe_steps=1400        # optimiser steps per bank
 speakers=25             # test speakers of stage 7
 per_speaker=4
 ngpu=0
@@ -84,7 +84,7 @@ if [ $stage -le 6 ] && [ $stop_stage -ge 6 ]; then
     for kind in baseline robust; do
       name=$(name_of "$arch" $kind)
       hfprobe train --config conf/probes.yaml --encoder "$exp/encoders/$name" --dataset "$train_set" \
-        --noise "$noise" --minutes "$probe_minutes" --output "$exp/banks/$name"
+        --noise "$noise" --steps "$probe_steps" --output "$exp/banks/$name"
     done
   done
 fi

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, metavar="BANK", help="folder for the bank, its log and checkpoints")
     parser.add_argument(
         "--noise", default=None, metavar="DIR",
-        help="noise folder in MUSAN's layout, 'generated', 'local' (the data folder's) or 'none' (default: what is there)",
+        help="folder in MUSAN's layout, 'generated', 'local' (the data folder) or 'none' (default: what is there)",
     )  # fmt: skip
     parser.add_argument(
         "--clean-share", type=float, default=0.25, help="utterances without noise (default: %(default)s)"

@@ -94,3 +94,8 @@ def test_version_is_a_literal():
     tree = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8"))
     values = [n.value for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "__version__"]
     assert len(values) == 1 and ast.literal_eval(values[0]) == hfprobe.__version__
+
+
+def test_help_does_not_load_heavy_packages():
+    loaded = loaded_by("from hfprobe.cli import main\nassert main(['--help']) == 0")
+    assert loaded & {"espnet2", "espnet", "datasets", "matplotlib", "transformers", "accelerate", "torch"} == set()

@@ -142,13 +142,19 @@ def _espeak(split: str):
             spoken = vars(
                 Voice(voice.variant, voice.accent, int(rng.integers(105, 145)), voice.pitch, voice.pitch_range)
             )
-            items.append((f"espeak-{split}-{index:02d}-{take}", text, dict(spoken), voice.speaker))
+            items.append((f"espeak-{split}-{index:02d}-{take}", text, _voice_column(Voice(**spoken)), voice.speaker))
     return _from_generator(_voice_rows, items)
+
+
+def _voice_column(voice: Voice, rates: tuple[int, int] | None = None) -> dict:
+    """A voice as a row has it: always the same keys, because `datasets` fills up what differs when it mixes corpora."""
+    return {**vars(voice), "rates": list(rates or (voice.rate, voice.rate))}
 
 
 def _to_spoken(row: dict, rates: tuple[int, int]) -> dict:
     kept = {name: row[name] for name in ("text", "gender")}
-    return {**kept, "id": f"spoken-{row['id']}", "speaker": "espeak", "voice": {"rates": list(rates)}, "audio": None}
+    voice = _voice_column(Voice("", "", 0, 0, 0), rates)
+    return {**kept, "id": f"spoken-{row['id']}", "speaker": "espeak", "voice": voice, "audio": None}
 
 
 def _spoken(spec: str):
@@ -235,11 +241,11 @@ def decode_row(row: dict, rng: np.random.Generator | None = None) -> np.ndarray:
         DatasetError: The text of an espeak row has nothing to say, or espeak-ng is missing.
     """
     voice = row.get("voice")
-    if voice and "rates" in voice:  # only the range is given: the voice is drawn now
+    if voice and not voice["variant"]:  # only the range of rates is given: the voice is drawn now
         rng = rng or np.random.default_rng(0)
         return record(speak(row["text"], draw_voice(rng, tuple(voice["rates"]))), rng)
     if voice:
-        return speak(row["text"], Voice(**voice))
+        return speak(row["text"], Voice(**{name: value for name, value in voice.items() if name != "rates"}))
     try:
         return load_audio(row["audio"]).waveform
     except AudioError as error:
@@ -249,7 +255,7 @@ def decode_row(row: dict, rng: np.random.Generator | None = None) -> np.ndarray:
 def row_samples(row: dict) -> int:
     """Length of a row in samples at 16 kHz without decoding it (espeak rows: an estimate from the text)."""
     if row.get("voice"):
-        rate = row["voice"].get("rate") or sum(row["voice"]["rates"]) / 2
+        rate = sum(row["voice"]["rates"]) / 2
         return int(16000 * 0.085 * len(row["text"]) * 120 / rate)
     try:
         info = sf.info(io.BytesIO(row["audio"]))

@@ -20,7 +20,7 @@ class Reader(torch.nn.Module):
         self.texts = texts
 
     def transcribe(self, waveforms, lengths):
-        noisy = [float(w[:n].std()) > 0.15 for w, n in zip(waveforms, lengths, strict=True)]
+        noisy = [float(w[:n].std()) > 0.12 for w, n in zip(waveforms, lengths, strict=True)]
         return [" ".join(self.texts[int(n)].split()[int(bad) :]) for n, bad in zip(lengths, noisy, strict=True)]
 
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hfprobe.data import NoiseRecipe, SpeechStream, load_corpus, load_noise, weighted_corpora
+from hfprobe.data import NoiseRecipe, SpeechStream, decode_row, load_corpus, load_noise, weighted_corpora
 from hfprobe.data import stream as stream_module
 from hfprobe.errors import AudioError, ConfigError, DatasetError
 
@@ -164,6 +164,17 @@ def test_weights_are_read_back(pairs):
 def test_bad_weights_are_refused(words):
     with pytest.raises(DatasetError, match="positive weight|no corpus"):
         weighted_corpora(words)
+
+
+def test_spoken_and_espeak_rows_can_be_mixed(monkeypatch):
+    monkeypatch.undo()
+    mixed = SpeechStream([("spoken:100-120:espeak:test", 1.0), ("espeak:test", 1.0)], batch_size=1, limit=6)
+    batches = list(mixed.one_epoch(0))
+    assert not mixed.failures and {batch.ids[0].split("-")[0] for batch in batches} == {"spoken", "espeak"}
+    own = {row["id"]: row for row in load_corpus("espeak:test").take(6)}
+    for batch in batches:
+        if batch.ids[0] in own:
+            assert np.array_equal(batch.clean[0].numpy(), decode_row(own[batch.ids[0]]))
 
 
 def test_interleaved_corpora_both_come():

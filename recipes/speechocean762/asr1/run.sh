@@ -15,7 +15,7 @@ train_set=speechocean762:train
 test_set=speechocean762:test
 noise=local             # MUSAN or a folder in its layout; "local": the data folder's noise; "generated"
 probe_steps=1400        # optimiser steps per bank
-speakers=25             # test speakers of stage 7
+speakers=20             # test speakers of stage 7
 per_speaker=4
 ngpu=0
 python=${PYTHON:-python}
@@ -95,7 +95,7 @@ if [ $stage -le 7 ] && [ $stop_stage -ge 7 ]; then
     b=$(name_of "$arch" baseline) r=$(name_of "$arch" robust)
     hfprobe evaluate --encoder "$exp/encoders/$r" --probes "$exp/banks/$r" --encoder "$exp/encoders/$b" \
       --probes "$exp/banks/$b" --dataset "$test_set" --noise "$noise" --snr clean 20 10 0 \
-      --speakers "$speakers" --per-speaker "$per_speaker" --iterations 16 --output "$exp/evaluation/$arch"
+      --speakers "$speakers" --per-speaker "$per_speaker" --output "$exp/evaluation/$arch"
   done
 fi
 

@@ -178,7 +178,8 @@ def layer_table(rows: Iterable[Any], metric: str) -> Table:
     values = {(row.encoder, row.condition, row.layer): row.value for row in chosen}
     lines = []
     for condition in ordered_conditions(chosen):
-        for encoder in orders or {"": ()}:
+        # Without any layer (error rates of recognisers) each encoder still has its line.
+        for encoder in orders or dict.fromkeys(row.encoder for row in chosen):
             cells = []
             for side in sides:
                 row = reference(chosen, side, condition, encoder)

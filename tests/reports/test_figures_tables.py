@@ -119,3 +119,12 @@ def test_files_and_inline_svg(rows, tmp_path):
     used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', svg))
     assert used == set(re.findall(r'\sid="([^"]+)"', svg))
     assert not used & set(re.findall(r'\sid="([^"]+)"', inline_svg(figure, "b")))
+
+
+def test_error_rates_without_layers_have_a_line_per_encoder():
+    rows = [
+        {"encoder": name, "layer": "input", "condition": "clean", "metric": "cer", "value": value}
+        for name, value in (("robust", 0.25), ("baseline", 0.5))
+    ]
+    lines = layer_table(rows, "cer").to_markdown().splitlines()
+    assert lines[-2:] == ["| clean | robust | 25.00 |", "| clean | baseline | 50.00 |"]

@@ -221,7 +221,7 @@ def caption(rows: Iterable[Any], metric: str) -> str:
     meanings = {
         "input": "input: the sound that went in (natural speech where clean)",
         "ceiling": "ceiling: the true mel made sound again",
-        "floor": "floor: through an untrained encoder",
+        "floor": "floor: a probe that only knows the mean mel",
     }
     lines = f"Grey lines: {'; '.join(meanings[kind] for kind in kinds)}. " if kinds else ""
     ending = f"{failed} failed and are left out, not scored 0." if failed else "none failed."

@@ -1,8 +1,8 @@
 """Turn a training folder into a small experiment folder that can be given away.
 
 ESPnet's ``config.yaml`` names files and folders of the machine that trained; a shipped one keeps what rebuilds the
-model and says how it was trained, and nothing else. Weights are stored as float16 (loaders cast them back), because
-rounding them changes hidden states by less than a thousandth and halves the download.
+model and says how it was trained, and nothing else. Weights are stored as float16 (loaders cast them back), which
+halves the download; whatever is measured afterwards is measured on the rounded model.
 """
 
 from __future__ import annotations

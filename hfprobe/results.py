@@ -17,13 +17,13 @@ import os
 import platform
 import re
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from hfprobe import __version__
 from hfprobe.errors import HfprobeError
+from hfprobe.files import write_whole
 
 METRICS = (
     "eer", "mindcf", "stoi", "estoi", "pesq", "si_sdr", "wer", "cer", "her", "mel_l1",
@@ -169,7 +169,7 @@ class Results:
             text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
         except (TypeError, ValueError) as error:
             raise ResultsError(f"results do not fit JSON ({error}); use plain finite values") from error
-        _write(path, text + "\n")
+        write_whole(path, text + "\n")
 
     @classmethod
     def from_json(cls, path) -> Results:
@@ -203,7 +203,7 @@ class Results:
         writer.writerow(COLUMNS)
         for row in self.rows:
             writer.writerow(["" if cell is None else cell for cell in asdict(row).values()])
-        _write(path, buffer.getvalue())
+        write_whole(path, buffer.getvalue())
 
 
 def environment_stamp(seed: int, command: str) -> dict:
@@ -261,19 +261,3 @@ def _check_keys(where: str, content, expected: tuple[str, ...]) -> None:
     if missing or unknown:
         wrong = f"lacks {sorted(missing)[0]!r}" if missing else f"has unknown {sorted(unknown)[0]!r}"
         raise ResultsError(f"{where} {wrong}; keys: {', '.join(expected)}")
-
-
-def _write(path, text: str) -> None:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

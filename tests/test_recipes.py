@@ -1,7 +1,10 @@
 """Every recipe is listed, reads its configurations, and answers to its options, without running a stage."""
 
+import json
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,3 +65,80 @@ def test_options_of_the_mini_recipe_exist():
         config = ROOT / "recipes" / "mini" / "probe1" / "conf" / f"{name}.yaml"
         words = ["--encoder", "nobody", "--dataset", "espeak", "--output", "nowhere"]
         assert main([command, "--config", str(config), *words]) == 1  # gets as far as the unknown encoder
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    """Every command that the speechocean762 recipe would run, recorded by stand-ins for python and hfprobe."""
+    folder = tmp_path_factory.mktemp("plan")
+    log = folder / "log.jsonl"
+    stub = f"#!{sys.executable}\nimport json, sys\nopen({str(log)!r}, 'a').write(json.dumps(sys.argv) + '\\n')\n"
+    own = "import runpy\nif sys.argv[1] == '-c':\n    exec(sys.argv[2])\n"
+    for name, text in (("fakepython", stub + own), ("hfprobe", stub)):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
+        "PYTHON": str(folder / "fakepython"),
+        "PYTHONPATH": str(ROOT),
+    }
+    script = ROOT / "recipes" / "speechocean762" / "asr1" / "run.sh"
+    done = subprocess.run(
+        ["bash", str(script), "--exp", str(folder / "exp")], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line)[1:] for line in log.read_text().splitlines()]
+
+
+def test_every_training_of_the_recipe_is_understood_by_espnet(planned):
+    from hfprobe.asr.task import StreamASRTask
+
+    parser = StreamASRTask.get_parser()
+    config = ROOT / "recipes" / "speechocean762" / "asr1"
+    names = []
+    for words in planned:
+        if words[:2] != ["-m", "hfprobe.asr.train"]:
+            continue
+        options = [str(config / word) if word.startswith("conf/") else word for word in words[2:]]
+        args = parser.parse_args(options)
+        names.append(Path(args.output_dir).name)
+        assert len(args.hf_train) == 2 and args.max_epoch >= 4
+        shares = [float(corpus.split("@")[1]) for corpus in args.hf_train]
+        assert sum(shares) == pytest.approx(1) and all(0 < share < 1 for share in shares)
+        assert (args.hf_noise == "local") == ("robust" in args.output_dir)
+        for given in args.init_param:
+            file = Path(given.split(":")[0])
+            assert file.is_file() or file.parent.name in names, given  # shipped, or made by an earlier stage
+        if args.scheduler == "onecyclelr":
+            assert args.scheduler_conf["total_steps"] >= args.max_epoch * args.num_iters_per_epoch
+    assert names == [
+        "blstm_start1", "vgg_blstm_start1", "vgg_blstm_start2",
+        "blstm_baseline", "blstm_robust", "vgg_blstm_baseline", "vgg_blstm_robust",
+    ]  # fmt: skip
+
+
+def test_the_copied_layers_are_those_of_the_two_architectures(planned):
+    import torch
+
+    from hfprobe.encoders.auto import shipped_folder
+
+    first = next(words for words in planned if "--freeze_param" in words)
+    at = first.index("--init_param") + 1
+    given = [word.split(":") for word in first[at:] if ":" in word]
+    weights = torch.load(next((shipped_folder() / "blstm-baseline").glob("*.pth")), weights_only=True)
+    assert {src for _, src, _ in given} == {"ctc"} | {
+        f"encoder.enc.0.{p}{n}" for p in ("birnn", "bt") for n in range(1, 5)
+    }
+    for _, src, dst in given:
+        assert any(key.startswith(f"{src}.") for key in weights)
+        assert dst == src.replace("enc.0", "enc.1")
+
+
+def test_every_hfprobe_command_of_the_recipe_parses(planned):
+    from hfprobe.cli import build_parser
+
+    commands = [words for words in planned if words[0] in ("train", "evaluate")]
+    assert len(commands) == 6
+    for words in commands:
+        assert build_parser(words[0]).parse_args(words).command == words[0]

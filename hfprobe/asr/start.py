@@ -15,7 +15,8 @@ from torch import nn
 FRAMES = 200
 # Size of what the last convolution hands to the first LSTM. Adam moves every weight by the learning rate at once; with
 # 2560 positive inputs of unit size one step would move a gate from closed to open.
-VGG_OUTPUT_SIZE = 0.1
+VGG_OUTPUT_SIZE = 0.3
+NOISE = 0.2  # share of He's initialisation around filters that pass their input on
 
 
 def start_recogniser(model: nn.Module) -> None:
@@ -58,12 +59,31 @@ def _start_vgg(block: VGG2L, features: torch.Tensor) -> None:
     maps = features.unflatten(-1, (block.in_channel, -1)).transpose(1, 2)
     for name in ("conv1_1", "conv1_2", "conv2_1", "conv2_2"):
         conv = getattr(block, name)
-        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-        nn.init.zeros_(conv.bias)
+        _start_convolution(conv)
         pool = name.endswith("_2")
         size = _after(conv, maps, pool).square().mean().sqrt()
         conv.weight *= (VGG_OUTPUT_SIZE if name == "conv2_2" else 1.0) / size
         maps = _after(conv, maps, pool)
+
+
+def _start_convolution(conv: nn.Conv2d) -> None:
+    """Filters that keep what they get.
+
+    Random mixtures of many positive maps are all alike, so each layer of them says less. The first convolution has
+    orthogonal filters, each with its negative (so that ReLU loses nothing); a later one passes its input maps on, with
+    a little of He's noise, and fills the maps that it has more than inputs with random filters.
+    """
+    nn.init.zeros_(conv.bias)
+    inputs, outputs = conv.in_channels, conv.out_channels
+    if inputs < 8:
+        half = torch.empty(-(-outputs // 2), conv.weight[0].numel())
+        nn.init.orthogonal_(half)
+        conv.weight.copy_(torch.cat([half, -half])[:outputs].view_as(conv.weight))
+        return
+    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+    conv.weight[:inputs] *= NOISE
+    for index in range(min(inputs, outputs)):
+        conv.weight[index, index, conv.kernel_size[0] // 2, conv.kernel_size[1] // 2] += 1.0
 
 
 def _after(conv: nn.Conv2d, maps: torch.Tensor, pool: bool) -> torch.Tensor:

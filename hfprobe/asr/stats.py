@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from itertools import islice
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 
 from hfprobe.data import NoiseRecipe, SpeechStream, load_noise, weighted_corpora
 from hfprobe.encoders.espnet.frontend import DeltaFrontend, valid_frames
+from hfprobe.files import whole_file
 
 
 def feature_stats(stream: SpeechStream, batches: int) -> dict[str, np.ndarray]:
@@ -43,10 +43,8 @@ def main() -> None:
     args = parser.parse_args()
     noise = None if args.noise is None else load_noise(None if args.noise == "local" else args.noise)
     stream = SpeechStream(weighted_corpora(args.corpus), 16, noise, NoiseRecipe(clean_share=0.5), seed=args.seed)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = args.output.with_name(f".{args.output.stem}.tmp.npz")
-    np.savez(temporary, **feature_stats(stream, args.batches))
-    os.replace(temporary, args.output)
+    with whole_file(args.output) as place:
+        np.savez(place, **feature_stats(stream, args.batches))
     print(f"wrote {args.output}")
 
 

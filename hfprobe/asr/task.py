@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import argparse
 
+import torch
+from espnet2.tasks.abs_task import optim_classes
 from espnet2.tasks.asr import ASRTask
 from espnet2.utils.types import str2bool, str_or_none
 
 from hfprobe.asr.iterators import CharTokens, StreamIterFactory
+from hfprobe.asr.optim import by_width
 from hfprobe.asr.start import start_recogniser
+from hfprobe.asr.teacher import teach
 from hfprobe.asr.unpacked import channels_last, unpack_lstms
 from hfprobe.data import NoiseRecipe, SpeechStream, load_noise, weighted_corpora
 from hfprobe.encoders.espnet.frontend import register
@@ -46,6 +50,13 @@ class StreamASRTask(ASRTask):
         group.add_argument(
             "--unit_start", type=str2bool, default=True, help="every layer starts with outputs of unit size"
         )
+        group.add_argument(
+            "--lr_by_width", type=str2bool, default=True, help="lower learning rate for matrices with many inputs"
+        )
+        group.add_argument(
+            "--hf_teacher", type=str_or_none, default=None, help="trained recogniser whose frame posteriors are learnt"
+        )
+        group.add_argument("--hf_teacher_weight", type=float, default=0.9, help="the teacher's share of the loss")
 
     @classmethod
     def build_model(cls, args: argparse.Namespace):
@@ -55,7 +66,22 @@ class StreamASRTask(ASRTask):
         if getattr(args, "unpacked_lstm", False):
             unpack_lstms(model)
             channels_last(model)
+        if getattr(args, "hf_teacher", None):
+            teach(model, args.hf_teacher, args.hf_teacher_weight)
         return model
+
+    @classmethod
+    def build_optimizers(cls, args: argparse.Namespace, model: torch.nn.Module):
+        optimizers = super().build_optimizers(args, model)
+        lr = args.optim_conf.get("lr")
+        if not args.lr_by_width or lr is None or args.exclude_weight_decay:
+            return optimizers
+        groups = by_width(model, lr)
+        # A one-cycle schedule overwrites the groups' rates by one peak unless it gets a peak for each.
+        peak = (args.scheduler_conf or {}).get("max_lr")
+        if isinstance(peak, float):
+            args.scheduler_conf["max_lr"] = [peak * group["lr"] / lr for group in groups]
+        return [optim_classes[args.optim](groups, **args.optim_conf)]
 
     @classmethod
     def build_iter_factory(cls, args, distributed_option, mode: str, kwargs: dict | None = None):

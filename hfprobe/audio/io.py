@@ -9,7 +9,6 @@ import io
 import logging
 import os
 import struct
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import soundfile
 import soxr
 
 from hfprobe.errors import AudioError
+from hfprobe.files import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -145,20 +145,9 @@ def save_audio(path, waveform, sampling_rate: int = 16000) -> tuple[str, ...]:
     if outside:
         notes = (f"clipped {outside} of {len(samples)} samples (peak {np.abs(samples).max():.2f})",)
         logger.warning("%s: %s", path.name, notes[0])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            kind = FORMATS[path.suffix.lower()]
-            soundfile.write(file, samples.clip(-1, 1), sampling_rate, format=kind, subtype="PCM_16")
-        # mkstemp makes files for the owner's eyes only; give the mode that a plain open() would have given.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with whole_file(path) as place:
+        kind = FORMATS[path.suffix.lower()]
+        soundfile.write(place, samples.clip(-1, 1), sampling_rate, format=kind, subtype="PCM_16")
     return notes
 
 

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from hfprobe.errors import BankError, ConfigError
 
-PRETRAINED = Path(__file__).resolve().parents[1] / "pretrained"
-
 
 def add_encoder_arguments(parser: argparse.ArgumentParser, probes: bool = True) -> None:
     """``--encoder`` (repeatable) and ``--probes``."""
@@ -19,7 +17,7 @@ def add_encoder_arguments(parser: argparse.ArgumentParser, probes: bool = True) 
     if probes:
         parser.add_argument(
             "--probes", action="append", default=[], metavar="BANK",
-            help="probe bank (folder or Hub id), one per --encoder in the same order; shipped encoders bring theirs",
+            help="probe bank (shipped name, folder or Hub id), one per --encoder in order; shipped encoders bring theirs",
         )  # fmt: skip
 
 
@@ -32,6 +30,7 @@ def load_encoders(names: list[str], banks: list[str]) -> list[tuple]:
     """
     from hfprobe.encoders import AutoSpeechEncoder
     from hfprobe.probes import ProbeBank
+    from hfprobe.probes.bank_source import shipped_banks
 
     if banks and len(banks) != len(names):
         raise ConfigError(
@@ -43,13 +42,14 @@ def load_encoders(names: list[str], banks: list[str]) -> list[tuple]:
     for index, name in enumerate(names):
         encoder = AutoSpeechEncoder.from_pretrained(name)
         if banks:
-            if not Path(banks[index]).is_dir() and banks[index].count("/") != 1:
+            known = banks[index] in shipped_banks() or Path(banks[index]).is_dir()
+            if not known and banks[index].count("/") != 1:
                 raise BankError(
                     f"probe bank {banks[index]!r} does not exist; give a bank's folder or a Hub id user/name"
                 )
             bank = ProbeBank.from_pretrained(banks[index])
-        elif name in AutoSpeechEncoder.shipped() and (PRETRAINED / "banks" / name).is_dir():
-            bank = ProbeBank.from_pretrained(str(PRETRAINED / "banks" / name))
+        elif name in AutoSpeechEncoder.shipped() and name in shipped_banks():
+            bank = ProbeBank.from_pretrained(name)
         else:
             raise BankError(
                 f"no probes for encoder {name!r}: give --probes BANK, or train them with "

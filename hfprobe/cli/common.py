@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 from hfprobe.errors import ConfigError, HfprobeError
+from hfprobe.files import write_whole
 
 NOT_SETTINGS = ("config", "debug", "command")
 
@@ -75,15 +75,12 @@ def write_settings(args: argparse.Namespace, folder: Path) -> None:
     """Write the resolved configuration as ``config.yaml`` beside the results; ``--config`` reads it back."""
     import yaml
 
-    folder.mkdir(parents=True, exist_ok=True)
     values = {name: value for name, value in vars(args).items() if name not in (*NOT_SETTINGS, "command_line")}
     plain = {
         k: [str(x) for x in v] if isinstance(v, list) else str(v) if isinstance(v, Path) else v
         for k, v in values.items()
     }
-    temporary = folder / ".config.yaml.tmp"
-    temporary.write_text(yaml.safe_dump(plain), encoding="utf-8")
-    os.replace(temporary, folder / "config.yaml")
+    write_whole(folder / "config.yaml", yaml.safe_dump(plain))
 
 
 def check_output(path: str) -> Path:
@@ -120,6 +117,22 @@ def positive_int(text: str) -> int:
 def positive_float(text: str) -> float:
     """Type of options that measure something."""
     return _positive(float, text)
+
+
+def share(text: str) -> float:
+    """Type of options that are a part of a whole, 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
+    return value
+
+
+def training_device(device: str) -> str:
+    """What `ProbeTrainingConfig` calls a device of `device_of`: one GPU by number, or Accelerate's own choice."""
+    return "auto" if device == "cuda" else device
 
 
 def seed(text: str) -> int:

@@ -1,6 +1,6 @@
 """``hfprobe demo``: the whole path once, small and offline, from two recognisers to a page.
 
-Probes are trained for a minute on each of two shipped recognisers that differ in one thing, noise during training;
+Probes are trained for some steps on each of two shipped recognisers that differ in one thing, noise during training;
 then every layer is measured and made audible. Without a corpus on the machine, speech is synthesised by espeak-ng and
 noise is generated, which is enough to see and hear the effect but says little about real voices.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from hfprobe.cli.common import check_output, device_of, positive_float, positive_int, settings, write_settings
+from hfprobe.cli.common import check_output, device_of, positive_int, settings, training_device, write_settings
 
 ARCHITECTURE = "blstm"
 KINDS = ("baseline", "robust")
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--noise", metavar="DIR", help="noise in MUSAN's layout, or 'generated' (default: what is there)"
     )
     parser.add_argument(
-        "--minutes", type=positive_float, default=0.75, help="training per encoder (default: %(default)s)"
+        "--steps", type=positive_int, default=160, help="training steps per encoder (default: %(default)s)"
     )
     parser.add_argument("--speakers", type=positive_int, default=8, help="test speakers (default: %(default)s)")
     parser.add_argument("--per-speaker", type=positive_int, default=4, help="utterances of each (default: %(default)s)")
@@ -81,12 +81,12 @@ def run(args: argparse.Namespace) -> str:
     print(f"{note} Noise: {'generated' if noise.root is None else 'recorded'}.")
 
     config = ProbeTrainingConfig(
-        max_steps=None, max_minutes=args.minutes, hidden_dim=128, frames_per_batch=1024, seed=args.seed,
-        checkpoint_steps=None, device="cpu" if device == "cpu" else "auto",
+        max_steps=args.steps, hidden_dim=128, frames_per_batch=1024, seed=args.seed,
+        checkpoint_steps=None, device=training_device(device),
     )  # fmt: skip
     pairs = []
     for kind, encoder in zip(KINDS, encoders, strict=True):
-        print(f"[{time.monotonic() - start:4.0f} s] training the probes of {encoder.name} for {args.minutes:g} minutes")
+        print(f"[{time.monotonic() - start:4.0f} s] training the probes of {encoder.name} for {args.steps} steps")
         stream = SpeechStream(train_corpus, 4, noise, NoiseRecipe(), args.seed, max_seconds=10.0)
         pairs.append((encoder, train_bank(encoder, stream, folder / "banks" / kind, config, resume=False)))
 
@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> str:
         environment=results.environment,
         config=settings(args),
         command=args.command_line,
-        notes=(note, f"Probes were trained for {args.minutes:g} minutes each: a demonstration, not a measurement."),
+        notes=(note, f"Probes were trained for {args.steps} steps each: a demonstration, not a measurement."),
     )
     written = write_page(page, folder)
     write_settings(args, folder)

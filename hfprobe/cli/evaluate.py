@@ -96,12 +96,12 @@ def measure(args, pairs, test, conditions, verifier, noise):
 
 def write_results(results, folder: Path) -> None:
     """Write JSON, CSV, the Markdown tables and the figures of a run."""
-    from hfprobe.reports.encode import write_atomic
+    from hfprobe.files import write_whole
     from hfprobe.reports.figures import layer_curves, save_figure
     from hfprobe.reports.tables import markdown_tables
 
     results.to_json(folder / "results.json")
     results.to_csv(folder / "results.csv")
-    write_atomic(folder / "results.md", markdown_tables(results.rows))
+    write_whole(folder / "results.md", markdown_tables(results.rows))
     for metric in sorted({row.metric for row in results.rows} & {"eer", "stoi", "estoi", "pesq", "si_sdr"}):
         save_figure(layer_curves(results.rows, metric), folder / metric)

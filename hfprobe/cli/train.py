@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 
-from hfprobe.cli.common import check_output, device_of, positive_float, positive_int, write_settings
+from hfprobe.cli.common import (
+    check_output,
+    device_of,
+    positive_float,
+    positive_int,
+    share,
+    training_device,
+    write_settings,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder in MUSAN's layout, 'generated', 'local' (the data folder) or 'none' (default: what is there)",
     )  # fmt: skip
     parser.add_argument(
-        "--clean-share", type=float, default=0.25, help="utterances without noise (default: %(default)s)"
+        "--clean-share", type=share, default=0.25, help="utterances without noise (default: %(default)s)"
     )
     parser.add_argument("--layers", nargs="+", metavar="L", help="layers (default: all)")
     parser.add_argument(
@@ -78,7 +86,7 @@ def run(args: argparse.Namespace) -> str:
         frames_per_batch=args.frames_per_batch,
         checkpoint_steps=args.checkpoint_steps,
         seed=args.seed,
-        device="cpu" if device_of(args) == "cpu" else "auto",
+        device=training_device(device_of(args)),
     )
     folder = check_output(args.output)
     encoder = AutoSpeechEncoder.from_pretrained(args.encoder)

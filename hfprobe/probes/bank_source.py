@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from datetime import UTC, datetime
+from importlib import resources
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
@@ -19,13 +20,24 @@ def describe_environment() -> dict[str, str]:
     return {"date": date, "hfprobe": hfprobe.__version__, "python": platform.python_version(), **packages}
 
 
+def shipped_folder() -> Path:
+    """Folder inside the package with the banks of the shipped encoders."""
+    return Path(str(resources.files("hfprobe"))) / "pretrained" / "banks"
+
+
+def shipped_banks() -> tuple[str, ...]:
+    """Names of the banks inside the package: those of the encoders that they belong to."""
+    folder = shipped_folder()
+    return tuple(sorted(item.parent.name for item in folder.glob(f"*/{INDEX}"))) if folder.is_dir() else ()
+
+
 def local_folder(
     source: str, revision: str | None = None, subfolder: str | None = None, layers: list[str] | None = None
 ) -> Path:
     """The folder that holds `bank.json`, downloaded if need be.
 
     Args:
-        source: Folder, or repository id.
+        source: Name of a shipped encoder (its bank comes along), folder, or repository id.
         revision: Branch, tag or commit of the repository.
         subfolder: Folder of the bank inside it.
         layers: Download these layers only.
@@ -39,6 +51,8 @@ def local_folder(
     parts = PurePosixPath(subfolder or "").parts
     if any(part == ".." or part.startswith("/") for part in parts):
         raise BankError(f"expected a subfolder inside the repository, got {subfolder!r}")
+    if source in shipped_banks():
+        return Path(shipped_folder(), source, *parts)
     if Path(source).is_dir():
         return Path(source, *parts)
     from huggingface_hub import snapshot_download
@@ -52,6 +66,6 @@ def local_folder(
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BankError(
-            f"expected a folder or a Hugging Face repository with a probe bank, "
-            f"got {source!r} ({reason}); check the name"
+            f"expected the name of a shipped bank ({', '.join(shipped_banks())}), a folder or a Hugging Face "
+            f"repository with a probe bank, got {source!r} ({reason}); check the name"
         ) from error

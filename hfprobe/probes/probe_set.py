@@ -58,6 +58,9 @@ def choose_layers(encoder: Any, layers: Iterable[str] | None) -> list[Any]:
     return [spec for spec in encoder.layers if spec.name in wanted]
 
 
+WIDE = 512  # values per frame up to which a probe learns at the full rate
+
+
 class ProbeSet(nn.Module):
     """Freshly initialised probes.
 
@@ -101,6 +104,28 @@ class ProbeSet(nn.Module):
             name: masked_l1(self.probes[name].frames_to_mel(part.frames), part.target, part.mask)
             for name, part in packed.items()
         }
+
+    def parameter_groups(self, config: ProbeTrainingConfig) -> list[dict[str, Any]]:
+        """Groups for the optimiser: no decay of biases, a lower rate for probes of wide layers.
+
+        Adam moves every weight by about the learning rate, so a rate that suits a layer of some hundred values
+        overshoots on the thousands of a flattened convolution map. Above `WIDE` values the rate falls with the root of
+        the width.
+
+        Args:
+            config: Training settings.
+
+        Returns:
+            Groups with ``share``, the part of the scheduled rate that they get.
+        """
+        groups = []
+        for probe in self.probes.values():
+            share = min(1.0, (WIDE / probe.config.input_dim) ** 0.5)
+            decay = [value for value in probe.parameters() if value.dim() > 1]
+            plain = [value for value in probe.parameters() if value.dim() == 1]
+            groups.append({"params": decay, "weight_decay": config.weight_decay, "share": share})
+            groups.append({"params": plain, "weight_decay": 0.0, "share": share})
+        return groups
 
     def clip_gradients(self, max_norm: float) -> None:
         """Clip each probe's gradient by its own norm."""

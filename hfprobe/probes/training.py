@@ -9,7 +9,6 @@ weights bit for bit.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 
 from hfprobe.audio import MelConfig
 from hfprobe.errors import ConfigError, DatasetError
+from hfprobe.files import write_whole
 from hfprobe.probes import checkpoints
 from hfprobe.probes.bank import ProbeBank
 from hfprobe.probes.bank_files import FLOOR
@@ -98,6 +98,8 @@ class _Trainer:
         specs = choose_layers(encoder, layers)
         self.fingerprint = encoder.fingerprint
         probes = ProbeSet(specs, config, self.mel_config, encoder.name, self.fingerprint)
+        if config.device.startswith("cuda:"):
+            torch.cuda.set_device(config.device)  # Accelerate takes the current one
         self.accelerator = Accelerator(
             cpu=config.device == "cpu",
             mixed_precision=config.mixed_precision,
@@ -105,13 +107,7 @@ class _Trainer:
         )
         self.device = self.accelerator.device
         self.encoder = encoder.to(self.device)
-        decay = [value for value in probes.parameters() if value.dim() > 1]
-        plain = [value for value in probes.parameters() if value.dim() == 1]
-        optimizer = torch.optim.AdamW(
-            [{"params": decay, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=config.learning_rate,
-            fused=True,
-        )
+        optimizer = torch.optim.AdamW(probes.parameter_groups(config), lr=config.learning_rate, fused=True)
         self.model, self.optimizer = self.accelerator.prepare(probes, optimizer)
         self.probes: ProbeSet = self.accelerator.unwrap_model(self.model)
         every = list(dev_batches or [])
@@ -180,7 +176,7 @@ class _Trainer:
         seed = (self.config.seed, "frames", self.accelerator.process_index, self.step)
         packed = self.probes.pack(self.encoder, batch, self.mel_config, self.config.frames_per_batch, seed)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate_at(self.step, fraction)
+            group["lr"] = group["share"] * self.config.learning_rate_at(self.step, fraction)
         losses = torch.stack(list(self.model(packed).values()))
         # Probes share no weight, so the gradient of the sum is every probe's own gradient.
         self.accelerator.backward(losses.sum())
@@ -245,13 +241,13 @@ class _Trainer:
             return
         self.output.mkdir(parents=True, exist_ok=True)
         settings = {"config": self.config.to_dict(), **self.identity, "environment": describe_environment()}
-        _write_text(self.output / SETTINGS, json.dumps(settings, indent=2) + "\n")
+        write_whole(self.output / SETTINGS, json.dumps(settings, indent=2) + "\n")
         log = self.output / LOG
         lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.exists() else []
         # Steps after the checkpoint are about to be done again; an interrupted write may have left half a
         # line.
-        kept = [line for line in lines if line.endswith("\n") and 0 < json.loads(line)["step"] <= self.step]
-        _write_text(log, "".join(kept))
+        kept = [line for line in lines if 0 < _step_of(line) <= self.step]
+        write_whole(log, "".join(kept))
 
     def _log(self, losses: dict | None, dev: dict | None) -> None:
         if self.accelerator.is_main_process:
@@ -299,7 +295,9 @@ class _Trainer:
         return bank
 
 
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+def _step_of(line: str) -> int:
+    """Step of a line of the log; -1 for a line that is damaged."""
+    try:
+        return int(json.loads(line)["step"]) if line.endswith("\n") else -1
+    except (ValueError, KeyError, TypeError):
+        return -1

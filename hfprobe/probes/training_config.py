@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import asdict, dataclass, fields
 
 from hfprobe.errors import ConfigError
@@ -35,7 +36,7 @@ class ProbeTrainingConfig:
         max_minutes: Minutes of training (interruptions not counted); None for no limit. The learning rate
             then follows whichever of steps and clock is further on, so a run under a time limit ends fully
             decayed but is not reproducible bit for bit.
-        learning_rate: Peak rate of AdamW.
+        learning_rate: Peak rate of AdamW; probes of layers wider than 512 get less (`ProbeSet.parameter_groups`).
         schedule: Decay after the warm-up: ``"cosine"``, ``"linear"`` or ``"constant"``.
         warmup_steps: Steps of linear warm-up.
         final_learning_rate: Rate at the end, as a fraction of the peak.
@@ -51,7 +52,7 @@ class ProbeTrainingConfig:
         log_steps: Steps between lines of the training log.
         dev_steps: Steps between dev losses; None for one at the end only.
         save_dtype: How the final bank stores weights.
-        device: ``"auto"`` (Accelerate's choice) or ``"cpu"``.
+        device: ``"auto"`` (Accelerate's choice), ``"cpu"`` or ``"cuda:N"``.
         mixed_precision: ``"no"`` or ``"bf16"`` (slower than float32 on most CPUs).
 
     Raises:
@@ -101,12 +102,14 @@ class ProbeTrainingConfig:
         choices = {
             "schedule": SCHEDULES,
             "save_dtype": tuple(DTYPES),
-            "device": ("auto", "cpu"),
             "mixed_precision": ("no", "bf16"),
         }
         for name, valid in choices.items():
             if getattr(self, name) not in valid:
                 raise ConfigError(f"expected {name} to be one of {', '.join(valid)}, got {getattr(self, name)!r}")
+
+        if self.device not in ("auto", "cpu") and not re.fullmatch(r"cuda:\d+", self.device):
+            raise ConfigError(f"expected device to be auto, cpu or cuda:N, got {self.device!r}")
 
     def _require(self, name: str, kind: type, least: float, optional: bool = False, above: bool = False) -> None:
         value = getattr(self, name)

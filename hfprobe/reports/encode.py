@@ -9,11 +9,9 @@ from __future__ import annotations
 import base64
 import io
 import math
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
@@ -168,24 +166,3 @@ def data_uri(data: bytes, mime: str) -> str:
         'data:text/plain;base64,aGk='
     """
     return f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
-
-
-def write_atomic(path: Path, data: bytes | str) -> Path:
-    """Write a file under a temporary name in its folder, then rename it: it is whole or not there.
-
-    Args:
-        path: Where to write; folders are made.
-        data: Bytes, or text that is written as UTF-8.
-
-    Returns:
-        The path.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path

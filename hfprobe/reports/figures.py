@@ -21,7 +21,7 @@ import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from hfprobe.reports.encode import write_atomic
+from hfprobe.files import write_whole
 from hfprobe.reports.model import Measurement
 from hfprobe.reports.tables import layer_orders, metric_info, metric_rows, ordered_conditions, reference
 
@@ -246,7 +246,7 @@ def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = ("png", "pd
         dates = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(name)
         with _drawing():
             figure.savefig(buffer, format=name, dpi=200, facecolor="white", metadata=dates)
-        written.append(write_atomic(Path(f"{stem}.{name}"), buffer.getvalue()))
+        written.append(write_whole(Path(f"{stem}.{name}"), buffer.getvalue()))
     return tuple(written)
 
 

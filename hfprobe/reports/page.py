@@ -21,6 +21,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from hfprobe.files import write_whole
 from hfprobe.reports import encode, figures, tables
 from hfprobe.reports.model import Clip, Page, UtteranceView, measurements, merge_orders
 
@@ -75,7 +76,7 @@ class _Files:
     def address(self, data: bytes, mime: str, name: str) -> str:
         if self.single_file:
             return encode.data_uri(data, mime)
-        encode.write_atomic(self.folder / name, data)
+        write_whole(self.folder / name, data)
         return name
 
 
@@ -128,8 +129,8 @@ def _results(page: Page, encoders: tuple[str, ...], folder: Path) -> list[dict[s
     rows = measurements(page.results)
     if not rows:
         return []
-    encode.write_atomic(folder / "results.csv", tables.csv_text(rows))
-    encode.write_atomic(folder / "results.md", tables.markdown_tables(rows))
+    write_whole(folder / "results.csv", tables.csv_text(rows))
+    write_whole(folder / "results.md", tables.markdown_tables(rows))
     shown = []
     for metric in dict.fromkeys(row.metric for row in rows):
         item: dict[str, Any] = {
@@ -256,4 +257,4 @@ def write_page(page: Page, output_dir: Path | str, single_file: bool = True, aud
     """
     folder = Path(output_dir)
     text = render_page(page, folder, single_file=single_file, audio_format=audio_format)
-    return encode.write_atomic(folder / "index.html", text)
+    return write_whole(folder / "index.html", text)

@@ -73,11 +73,12 @@ SHIPPED = ("blstm-baseline", "blstm-robust", "vgg-blstm-baseline", "vgg-blstm-ro
 def test_shipped_encoder_loads_fits_its_bank_and_transcribes(name, spoken):
     import torch
 
-    from hfprobe.cli.banks import PRETRAINED, load_encoders
+    from hfprobe.cli.banks import load_encoders
+    from hfprobe.probes.bank_source import shipped_banks
 
     if name not in AutoSpeechEncoder.shipped():
         pytest.skip(f"encoder {name} does not ship in this checkout")
-    if not (PRETRAINED / "banks" / name).is_dir():
+    if name not in shipped_banks():
         pytest.skip(f"the bank of {name} does not ship in this checkout")
     [(encoder, bank)] = load_encoders([name], [])
     expected = [f"cnn{n}" for n in range(1, 5)] * name.startswith("vgg") + LAYERS

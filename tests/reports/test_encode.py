@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from hfprobe.files import write_whole
 from hfprobe.reports import ReportError
-from hfprobe.reports.encode import data_uri, encode_audio, mel_png, mel_scale, write_atomic
+from hfprobe.reports.encode import data_uri, encode_audio, mel_png, mel_scale
 
 
 @given(st.integers(1, 5000), st.floats(0.01, 8), st.integers(0, 99))
@@ -70,14 +71,14 @@ def test_a_long_picture_is_averaged_not_thinned():
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
-    path = write_atomic(tmp_path / "sub" / "a.txt", "old")
+    path = write_whole(tmp_path / "sub" / "a.txt", "old")
 
     def broken(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("hfprobe.reports.encode.os.replace", broken)
+    monkeypatch.setattr("hfprobe.files.os.replace", broken)
     with pytest.raises(OSError, match="disk full"):
-        write_atomic(path, "new")
+        write_whole(path, "new")
     assert path.read_text() == "old" and [p.name for p in path.parent.iterdir()] == ["a.txt"]
 
 

@@ -9,7 +9,7 @@ cd "$(dirname "$0")"
 
 stage=1
 stop_stage=8
-archs="blstm"           # or "blstm vgg_blstm"
+archs="blstm vgg_blstm" # or one of them
 exp=exp                 # everything that is made goes here
 train_set=speechocean762:train
 test_set=speechocean762:test
@@ -45,10 +45,12 @@ train() {
 
 if [ $stage -le 3 ] && [ $stop_stage -ge 3 ]; then
   echo "Stage 3: common start on clean real and synthetic speech, short utterances first"
+  teacher_weights=$($python -c "from hfprobe.encoders.auto import shipped_folder
+print(*(shipped_folder() / '$teacher').glob('*.pth'))")
   for arch in $archs; do
     previous=
     for phase in $(phases_of "$arch"); do
-      options=$(start_options "$arch" "$phase" "$train_set")
+      options=$(start_options "$arch" "$phase" "$train_set" "$teacher_weights")
       # shellcheck disable=SC2086
       train "$arch" "${arch}_start$phase" none $options ${previous:+--init_param "$exp/$previous/latest.pth"}
       previous=${arch}_start$phase

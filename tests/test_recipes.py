@@ -142,3 +142,17 @@ def test_every_hfprobe_command_of_the_recipe_parses(planned):
     assert len(commands) == 6
     for words in commands:
         assert build_parser(words[0]).parse_args(words).command == words[0]
+
+
+def test_error_rates_of_a_shipped_recogniser(tmp_path):
+    script = ROOT / "recipes" / "speechocean762" / "asr1" / "local" / "error_rates.py"
+    options = ["--dataset", "espeak:test", "--noise", "generated", "--snr", "clean", "--per-speaker", "1"]
+    done = subprocess.run(
+        [sys.executable, str(script), "blstm-baseline", *options, "--output", str(tmp_path / "rates")],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = {row["metric"]: row for row in json.loads((tmp_path / "rates" / "results.json").read_text())["rows"]}
+    assert 0 < rows["cer"]["ci_low"] <= rows["cer"]["value"] <= rows["cer"]["ci_high"] and rows["cer"]["n"] == 20
+    assert rows["wer"]["value"] > rows["cer"]["value"] and "blstm-baseline" in done.stdout
+    assert {path.name for path in (tmp_path / "rates").iterdir()} == {"results.json", "results.csv", "results.md"}

@@ -31,6 +31,8 @@ def expand(make_parser: Callable[[], argparse.ArgumentParser], argv: list[str], 
         action.default, action.required = argparse.SUPPRESS, False
         if not action.option_strings:
             action.nargs = "*"
+    if sum(word.split("=")[0] == "--config" for word in argv) > 1:
+        sub.error("--config is given twice; put all options into one file")
     given = vars(parser.parse_args(argv))
     values = _read(sub, given["config"])
     unknown = sorted(set(values) - set(actions))

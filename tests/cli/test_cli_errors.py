@@ -58,6 +58,9 @@ def test_bad_sound_is_refused_even_among_good_ones(capsys, world, sounds, tmp_pa
         ("train", ["--noise", "nowhere"], 1, "nowhere"),
         ("train", ["--dataset", "audiofolder:nowhere"], 1, "nowhere"),
         ("train", ["--learning-rate", "-1"], 2, "above 0"),
+        ("train", ["--clean-share", "1.5"], 2, "from 0 to 1"),
+        ("train", ["--clean-share", "nan"], 2, "from 0 to 1"),
+        ("train", ["--config", "a.yaml", "--config", "b.yaml"], 2, "--config is given twice"),
     ],
 )
 def test_bad_values_leave_nothing_behind(capsys, world, tmp_path, command, options, status, word):

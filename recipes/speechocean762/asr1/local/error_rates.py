@@ -10,7 +10,7 @@ from hfprobe.analysis.recognise import recognise
 from hfprobe.analysis.test_set import load_test_set
 from hfprobe.data import load_noise
 from hfprobe.encoders import AutoSpeechEncoder
-from hfprobe.reports.encode import write_atomic
+from hfprobe.files import write_whole
 from hfprobe.reports.tables import markdown_tables
 from hfprobe.results import Results, environment_stamp
 
@@ -41,7 +41,7 @@ def main() -> None:
     results = Results(tuple(rows), environment_stamp(args.seed, "local/error_rates.py"), config)
     results.to_json(args.output / "results.json")
     results.to_csv(args.output / "results.csv")
-    write_atomic(args.output / "results.md", markdown_tables(rows))
+    write_whole(args.output / "results.md", markdown_tables(rows))
     print((args.output / "results.md").read_text(encoding="utf-8"))
 
 

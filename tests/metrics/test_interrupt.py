@@ -1,0 +1,41 @@
+"""Ctrl-C while all cores score."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SCRIPT = """
+import numpy as np
+from hfprobe.metrics.quality import score_pairs
+if __name__ == "__main__":
+    noise = [np.random.default_rng(i).standard_normal(80000) for i in range(16)]
+    score_pairs(noise, noise, n_jobs=2)  # the workers are up
+    print("ready", flush=True)
+    score_pairs(noise * 100, noise * 100, n_jobs=2)
+    print("finished", flush=True)
+"""
+
+
+def test_an_interrupt_ends_it_soon_and_leaves_no_process(tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    process = subprocess.Popen(
+        [sys.executable, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process at once
+    out, err = process.communicate(timeout=60)
+    assert process.returncode != 0 and "finished" not in out
+    assert err.count("KeyboardInterrupt") == 1, err  # the workers stay silent
+    for _ in range(100):  # Python's own resource tracker is the last to leave
+        left = subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True).stdout
+        if not left:
+            break
+        time.sleep(0.1)
+    assert left == b""

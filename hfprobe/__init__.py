@@ -3,10 +3,13 @@
 Contents, from the bottom up (each package imports only from those above it):
 
 - :mod:`hfprobe.errors`: errors that a user can cause and repair; all are ``ValueError`` s.
+- :mod:`hfprobe.files`: files that are whole or not there.
 - :mod:`hfprobe.audio`: reading, mixing, log-mel spectrograms and the way back to sound.
 - :mod:`hfprobe.metrics`: verification, recognition and quality measures with bootstrap intervals.
+- :mod:`hfprobe.similarity`: CCA, SVCCA, PWCCA, CKA and RSA, in memory or from a stream in one pass.
 - :mod:`hfprobe.results`: one row per measured number, with what it was made with.
 - :mod:`hfprobe.encoders`: speech encoders with named layers; :class:`AutoSpeechEncoder` opens them.
+- :mod:`hfprobe.testing`: the contract of an encoder as checks that anyone can run on their own.
 - :mod:`hfprobe.speakers`: speaker encoders, for speaker verification.
 - :mod:`hfprobe.data`: corpora, noise and resumable batches of speech.
 - :mod:`hfprobe.probes`: one probe per layer; :class:`HighwayProbe`, :class:`HighwayProbeConfig`, :class:`ProbeBank`.
@@ -46,6 +49,8 @@ _LAZY = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used (PEP 562)."""
+    if name == "similarity":
+        return importlib.import_module("hfprobe.similarity")
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_LAZY[name]), name)

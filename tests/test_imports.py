@@ -13,7 +13,7 @@ import hfprobe
 ROOT = Path(hfprobe.__file__).resolve().parent
 MODULES = sorted(ROOT.rglob("*.py"))
 ORDER = (
-    "errors", "audio", "metrics", "results", "encoders", "speakers", "data", "probes", "asr", "analysis", "reports", "cli",
+    "errors", "files", "audio", "metrics", "similarity", "results", "encoders", "testing", "speakers", "data", "probes", "asr", "analysis", "reports", "cli",
 )  # fmt: skip
 HOMES = {
     "espnet": ("encoders/espnet/", "asr/"),

@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "listen": "hear what every layer of an encoder keeps of your recording",
     "train": "train one probe per layer of an encoder, all in one pass",
     "evaluate": "measure what is left of speaker and words, layer by layer",
+    "similarity": "compare layers with one another, between encoders and along training (CCA, CKA)",
     "encoders": "list the encoders and layers that hfprobe knows",
 }
 

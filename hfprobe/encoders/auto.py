@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from hfprobe.encoders.base import SpeechEncoder
+from hfprobe.encoders.capture import Tap
 from hfprobe.errors import EncoderError
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_HUB_FILES = ("*.yaml", "*.pth", "*.safetensors", "*.json")
+# Never Python files, and no pickle where there is something safer.
+_HUB_FILES = ("*.yaml", "*.pth", "*.safetensors", "*.json", "*.txt", "*.model")
+# The same weights once more in another precision.
+_HUB_DUPLICATES = ("*.fp32-*.safetensors", "*.fp16.safetensors", "*.bf16.safetensors")
 
 
 @dataclass(frozen=True)
@@ -25,28 +31,102 @@ class Family:
         load: Called with the path and the keywords ``name``, ``random_init`` and ``seed``, and whatever
             else was given to ``from_pretrained``.
         layout: What such a folder holds, for messages.
+        more_files: Patterns of files that a Hub repository of this kind needs besides the usual ones; called with
+            the folder of those already fetched.
+        kinds: Names of the architectures that can be loaded, for listings.
     """
 
     matches: Callable[[Path], bool]
     load: Callable[..., SpeechEncoder]
     layout: str
+    more_files: Callable[[Path], tuple[str, ...]] = lambda folder: ()
+    kinds: Callable[[], tuple[str, ...]] = lambda: ()
+
+
+def _folder(path: Path) -> Path:
+    return path.parent if path.is_file() else path
 
 
 def _is_espnet(path: Path) -> bool:
-    folder = path.parent if path.is_file() else path
-    return (folder / "config.yaml").is_file() or (folder / "meta.yaml").is_file()
+    if path.is_file() and path.suffix.lower() == ".zip":
+        return True
+    return (_folder(path) / "config.yaml").is_file() or (_folder(path) / "meta.yaml").is_file()
 
 
 def _load_espnet(path: Path, **options: Any) -> SpeechEncoder:
+    unknown = sorted(set(options) - {"name", "random_init", "seed", "weights"})
+    if unknown:
+        raise EncoderError(f"unknown option {', '.join(unknown)} for an ESPnet encoder: choose from weights")
     # Imported here: espnet2 takes seconds and is wanted only for its own encoders.
     from hfprobe.encoders.espnet.loading import load_espnet
 
     return load_espnet(path, **options)
 
 
-# Other toolkits add themselves here; the first family that recognises a folder loads it.
+def _espnet_kinds() -> tuple[str, ...]:
+    from hfprobe.encoders.espnet.loading import ENCODERS
+
+    return tuple(ENCODERS)
+
+
+def _huggingface_kinds() -> tuple[str, ...]:
+    from hfprobe.encoders.huggingface import FAMILIES_TABLE
+
+    return tuple(kind for kind, *_ in FAMILIES_TABLE)
+
+
+def _is_huggingface(path: Path) -> bool:
+    if not (_folder(path) / "config.json").is_file():
+        return False
+    from hfprobe.encoders.huggingface import is_huggingface
+
+    return is_huggingface(path)
+
+
+def _load_huggingface(path: Path, **options: Any) -> SpeechEncoder:
+    from hfprobe.encoders.huggingface import load_huggingface
+
+    return load_huggingface(path, **options)
+
+
+def _pickled_weights(folder: Path) -> tuple[str, ...]:
+    """Old repositories have no safetensors; the loader reads tensors only from what they have."""
+    return () if any(folder.glob("*.safetensors")) else ("pytorch_model*.bin",)
+
+
+def _is_speechbrain(path: Path) -> bool:
+    return (_folder(path) / "hyperparams.yaml").is_file()
+
+
+def _load_speechbrain(path: Path, **options: Any) -> SpeechEncoder:
+    from hfprobe.encoders.speechbrain import load_speechbrain
+
+    return load_speechbrain(path, **options)
+
+
+# Other toolkits add themselves here; the first family that recognises a folder loads it. SpeechBrain comes before
+# Hugging Face: its repositories hold a config.json too.
 FAMILIES: dict[str, Family] = {
-    "espnet": Family(_is_espnet, _load_espnet, "an ESPnet experiment folder with config.yaml and weights")
+    "espnet": Family(
+        _is_espnet,
+        _load_espnet,
+        "an ESPnet experiment folder (config.yaml or meta.yaml, and weights) or a packed ESPnet .zip",
+        kinds=_espnet_kinds,
+    ),
+    "speechbrain": Family(
+        _is_speechbrain,
+        _load_speechbrain,
+        "a SpeechBrain folder with hyperparams.yaml and checkpoints",
+        more_files=lambda folder: ("*.ckpt",),
+        kinds=lambda: ("CRDNN", "Transformer", "Conformer", "Branchformer"),
+    ),
+    "huggingface": Family(
+        _is_huggingface,
+        _load_huggingface,
+        "a Hugging Face folder with config.json and weights",
+        more_files=_pickled_weights,
+        kinds=_huggingface_kinds,
+    ),
 }
 
 
@@ -86,14 +166,15 @@ class AutoSpeechEncoder:
         """Load an encoder.
 
         Args:
-            name_or_path: In this order: a local folder (or a weight file inside one), a shipped name, the
-                id of a repository on the Hub (``user/name``; yaml, pth, safetensors and json files are
-                fetched).
+            name_or_path: In this order: a shipped name; a local folder, a weight file inside one, or a packed
+                ESPnet ``.zip``; the id of a repository on the Hub (``user/name``). Fetched are its yaml, pth,
+                safetensors, json, txt and model files, ``pytorch_model.bin`` where there are no safetensors, and
+                SpeechBrain's ``.ckpt``.
             random_init: Same shape and input features, random weights: the floor of every measure.
             seed: Of the random weights.
             revision: Branch, tag or commit on the Hub.
-            **options: Passed to the loader of the family; ESPnet takes ``weights``, the name of the weight
-            file.
+            **options: Passed to the loader of the family: ``weights`` (ESPnet, Hugging Face) is the name of the
+                weight file, ``trust_remote_code`` (SpeechBrain) allows the code that its YAML names.
 
         Returns:
             The encoder, in ``eval()`` mode on the CPU.
@@ -110,11 +191,43 @@ class AutoSpeechEncoder:
         elif not path.exists():
             if not _HUB_ID.fullmatch(name):
                 raise EncoderError(_unknown(name, "is neither a shipped encoder nor an existing folder"))
-            path, short_name = _download(name, revision), name
+            path, short_name = _fetch(name, revision), name
         for family in FAMILIES.values():
             if family.matches(path):
                 return family.load(path, name=short_name, random_init=random_init, seed=seed, **options)
         raise EncoderError(_unknown(name, "is a folder of no known kind"))
+
+    @classmethod
+    def from_module(
+        cls, module: nn.Module, layers: Mapping[str, str | Tap], stride: int | Mapping[str, int], **options: Any
+    ) -> SpeechEncoder:
+        """Make an encoder of any network; see `hfprobe.encoders.module.encoder_from_module` for all options.
+
+        Args:
+            module: The network, called with waveforms ``(batch, samples)`` at 16 kHz unless ``preprocess`` says
+                otherwise.
+            layers: Name of each layer and the module to read it from, from the input to the last layer.
+            stride: Samples from one frame to the next, of all layers or by name.
+            **options: ``offset``, ``dims``, ``lengths``, ``preprocess``, ``layout``, ``batch``, ``min_samples``,
+                ``name``.
+
+        Returns:
+            The encoder, in ``eval()`` mode.
+
+        Raises:
+            LayerError: If a path names no module; the message offers the nearest.
+            EncoderError: If the network's outputs do not fit what was said about them.
+
+        Example:
+            >>> import torch
+            >>> net = torch.nn.Sequential(torch.nn.Unflatten(1, (1, -1)), torch.nn.Conv1d(1, 8, 400, 160))
+            >>> encoder = AutoSpeechEncoder.from_module(net, {"conv": "1"}, stride=160, offset=200, layout="bct")
+            >>> encoder(torch.rand(2, 1600)).last_hidden_state.shape
+            torch.Size([2, 8, 8])
+        """
+        from hfprobe.encoders.module import encoder_from_module
+
+        return encoder_from_module(module, layers, stride, **options)
 
 
 def _unknown(name: str, problem: str) -> str:
@@ -124,13 +237,23 @@ def _unknown(name: str, problem: str) -> str:
     return f"encoder {name!r} {problem}: choose a shipped one ({shipped}), {layouts}, or a Hub id user/name"
 
 
-def _download(repo_id: str, revision: str | None) -> Path:
-    """Fetch a repository's configuration and weights from the Hub (or its cache)."""
+def _fetch(repo_id: str, revision: str | None) -> Path:
+    """A repository with all that its family needs."""
+    folder = _download(repo_id, revision, _HUB_FILES)
+    family = next((family for family in FAMILIES.values() if family.matches(folder)), None)
+    more = family.more_files(folder) if family is not None else ()
+    return _download(repo_id, revision, (*_HUB_FILES, *more)) if more else folder
+
+
+def _download(repo_id: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
+    """Fetch files of a repository from the Hub (or its cache)."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
     try:
-        folder = snapshot_download(repo_id, revision=revision, allow_patterns=list(_HUB_FILES))
+        folder = snapshot_download(
+            repo_id, revision=revision, allow_patterns=list(patterns), ignore_patterns=list(_HUB_DUPLICATES)
+        )
     except (OSError, HFValidationError) as error:
         # Every error of the Hub's client and of its network layer is an OSError.
         reason = " ".join(str(error).split())[:200]

@@ -107,6 +107,7 @@ class SpeechEncoder(nn.Module):
         waveforms: Tensor,
         lengths: Tensor | Sequence[int] | None = None,
         output_hidden_states: bool = True,
+        layers: Sequence[str] | None = None,
     ) -> SpeechEncoderOutput:
         """Encode a batch of utterances.
 
@@ -115,18 +116,50 @@ class SpeechEncoder(nn.Module):
                 anything.
             lengths: ``(batch,)`` samples of each utterance; all samples where None.
             output_hidden_states: Whether to return every layer, not just the last.
+            layers: Names of the layers to keep, in the order wanted; the others are freed as soon as the next
+                layer has read them. All layers where None.
 
         Returns:
-            The hidden states, their lengths and, with a CTC head, the logits.
+            The hidden states and their lengths (of every layer, or of those in ``layers``, in that order) and, with
+            a CTC head, the logits.
 
         Raises:
             EncoderError: If the input is of the wrong shape, type or device, holds NaN, or is too short.
+            LayerError: If ``layers`` names one that does not exist, or one twice.
         """
+        wanted = self._positions(layers)
         waveforms, lengths = self.check_input(waveforms, lengths)
-        return self._encode(waveforms, lengths, output_hidden_states)
+        keep = frozenset(self.layers[i].name for i in wanted) if output_hidden_states else frozenset()
+        output = self._encode(waveforms, lengths, keep)
+        states, counts = output.hidden_states, self.hidden_lengths_for(lengths)
+        output.hidden_states = tuple(states[i] for i in wanted) if output_hidden_states else None
+        output.hidden_lengths = tuple(counts[i] for i in wanted)
+        return output
 
-    def _encode(self, waveforms: Tensor, lengths: Tensor, output_hidden_states: bool) -> SpeechEncoderOutput:
-        """Encode checked input: ``(batch, samples)``, zeros past each of the ``(batch,)`` int64 lengths."""
+    def _positions(self, layers: Sequence[str] | None) -> list[int]:
+        """Indices of the named layers."""
+        if layers is None:
+            return list(range(len(self.layers)))
+        if isinstance(layers, str) or not layers:
+            example = self.layers[-1].name
+            raise LayerError(f"expected a list of layer names, got {layers!r}: give at least one, as in [{example!r}]")
+        chosen = [self.layers.index(self.layer(name)) for name in layers]
+        if len(set(chosen)) < len(chosen):
+            raise LayerError(f"expected each layer once, got {', '.join(layers)}")
+        return chosen
+
+    def _encode(self, waveforms: Tensor, lengths: Tensor, keep: frozenset[str]) -> SpeechEncoderOutput:
+        """Encode checked input.
+
+        Args:
+            waveforms: ``(batch, samples)``, zeros past each utterance.
+            lengths: ``(batch,)`` int64 samples.
+            keep: Names of the layers whose states are wanted; may be empty.
+
+        Returns:
+            ``last_hidden_state``, ``logits`` where there is a CTC head, and ``hidden_states`` with one entry per
+            layer, None for those that are not kept. ``hidden_lengths`` are filled in by `forward`.
+        """
         raise NotImplementedError
 
     def hidden_lengths_for(self, samples: int | Tensor) -> tuple[int | Tensor, ...]:

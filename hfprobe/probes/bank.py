@@ -152,8 +152,9 @@ class ProbeBank(Mapping[str, HighwayProbe]):
         encoder.eval()
         try:
             with torch.inference_mode():
-                output = encoder(waveforms, lengths, output_hidden_states=True)
-                place = {spec.name: index for index, spec in enumerate(encoder.layers)}
+                read = [name for name in names if name != FLOOR] or [encoder.layers[-1].name]
+                output = encoder(waveforms, lengths, layers=read)
+                place = {name: index for index, name in enumerate(read)}
                 return {name: self._mel(name, output, place, waveforms.shape[1], lengths) for name in names}
         finally:
             encoder.train(was_training)

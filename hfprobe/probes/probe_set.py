@@ -8,6 +8,7 @@ layers together gives each the probe it would have become on its own (a test com
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -20,6 +21,10 @@ from hfprobe.probes.configuration import HighwayProbeConfig
 from hfprobe.probes.losses import PackedFrames, masked_l1, mel_targets, pack_frames
 from hfprobe.probes.modeling import HighwayProbe
 from hfprobe.probes.training_config import ProbeTrainingConfig
+
+logger = logging.getLogger(__name__)
+
+WIDE = 512  # values per frame up to which a probe learns at the full rate
 
 
 def derived_seed(*parts: object) -> int:
@@ -36,12 +41,14 @@ def derived_seed(*parts: object) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def choose_layers(encoder: Any, layers: Iterable[str] | None) -> list[Any]:
+def choose_layers(encoder: Any, layers: Iterable[str] | None, hop: int = 1) -> list[Any]:
     """Specifications of the layers to train, in the encoder's order.
 
     Args:
         encoder: A `SpeechEncoder`.
-        layers: Their names; all if None.
+        layers: Their names. If None, all whose stride is a whole multiple of the hop: the first convolutions of a
+            waveform encoder are finer than a mel frame, and are left out with a note in the log.
+        hop: Samples from one mel frame to the next.
 
     Returns:
         List of `LayerSpec`.
@@ -55,10 +62,16 @@ def choose_layers(encoder: Any, layers: Iterable[str] | None) -> list[Any]:
     if unknown or not wanted:
         what = f"no layer {unknown[0]!r}" if unknown else "no layers asked for"
         raise LayerError(f"{what} in encoder {encoder.name!r}; choose from {', '.join(known)}")
-    return [spec for spec in encoder.layers if spec.name in wanted]
-
-
-WIDE = 512  # values per frame up to which a probe learns at the full rate
+    chosen = [spec for spec in encoder.layers if spec.name in wanted]
+    if layers is not None:
+        return chosen
+    fitting = [spec for spec in chosen if spec.stride % hop == 0]
+    if len(fitting) < len(chosen):
+        left_out = ", ".join(f"{spec.name} ({spec.stride})" for spec in chosen if spec not in fitting)
+        logger.warning("no probes for layers whose stride in samples is no multiple of the hop %d: %s", hop, left_out)
+    if not fitting:
+        raise LayerError(f"no layer of encoder {encoder.name!r} has a stride that is a multiple of the hop {hop}")
+    return fitting
 
 
 class ProbeSet(nn.Module):
@@ -156,11 +169,10 @@ class ProbeSet(nn.Module):
         waveforms, lengths = batch.waveforms.to(device), batch.lengths.to(device)
         with torch.no_grad():
             mel, mel_lengths = mel_targets(waveforms, lengths, mel_config)
-            output = encoder(waveforms, lengths, output_hidden_states=True)
+            specs = [spec for spec in encoder.layers if spec.name in self.probes]
+            output = encoder(waveforms, lengths, layers=[spec.name for spec in specs])
             packed = {}
-            for index, spec in enumerate(encoder.layers):
-                if spec.name not in self.probes:
-                    continue
+            for index, spec in enumerate(specs):
                 generator = torch.Generator().manual_seed(derived_seed(*seed, spec.name))
                 packed[spec.name] = pack_frames(
                     output.hidden_states[index],

@@ -95,7 +95,7 @@ class _Trainer:
                 f"expected mel settings for {encoder.sampling_rate} Hz, the encoder's rate, got "
                 f"{self.mel_config.sampling_rate} Hz; set sampling_rate"
             )
-        specs = choose_layers(encoder, layers)
+        specs = choose_layers(encoder, layers, self.mel_config.hop_length)
         self.fingerprint = encoder.fingerprint
         probes = ProbeSet(specs, config, self.mel_config, encoder.name, self.fingerprint)
         if config.device.startswith("cuda:"):

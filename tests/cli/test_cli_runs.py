@@ -60,10 +60,57 @@ def test_evaluate_what_was_trained(world, tmp_path):
     assert yaml.safe_load((out / "config.yaml").read_text())["wer"] is True
 
 
-def test_encoders_lists_layers(world, capsys):
-    assert main(["encoders", "--encoder", world.encoder]) == 0
-    out = capsys.readouterr().out
-    assert all(layer in out for layer in LAYERS)
+def test_encoders_lists_families_and_shipped_layers(capsys):
+    assert main(["encoders"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    text = " ".join(" ".join(lines).split())
+    for word in ("espnet", "speechbrain", "huggingface", "vgg_rnn", "conformer", "wav2vec2", "whisper", "CRDNN"):
+        assert word in text
+    for name in AutoSpeechEncoder.shipped():
+        assert f"{name} {' '.join(spec.name for spec in AutoSpeechEncoder.from_pretrained(name).layers)}" in text
+    assert max(map(len, lines)) <= 100 and lines[-1].startswith("show one with")
+
+
+@pytest.mark.parametrize("words", [["{}"], ["--encoder", "{}"]])
+def test_encoders_shows_the_layers_of_one(world, capsys, words):
+    assert main(["encoders", *(word.format(world.encoder) for word in words)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = {line.split()[0]: line.split() for line in lines if line.startswith("blstm")}
+    assert list(rows) == LAYERS and max(map(len, lines)) <= 100
+    assert [rows[layer][2] for layer in LAYERS] == ["10", "20", "40", "80", "80"]  # ms
+    assert all(rows[layer][5] == "all" for layer in LAYERS)
+    assert lines[-1].startswith("5 layers")
+
+
+def test_encoders_reports_fields_and_parameters():
+    import torch
+    from torch import nn
+
+    from hfprobe.cli.encoders import layer_table
+    from hfprobe.encoders.reach import measure_reach
+
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Unflatten(1, (1, -1)), nn.Conv1d(1, 4, 400, 160), nn.Conv1d(4, 4, 3, 2), nn.ReLU())
+    nn.init.zeros_(net[2].bias)
+    encoder = AutoSpeechEncoder.from_module(
+        net,
+        {"a": "1", "a_rather_long_name": "3"},
+        stride={"a": 160, "a_rather_long_name": 320},
+        offset={"a": 200, "a_rather_long_name": 360},
+        layout="bct",
+        name="convolutions",
+    )
+    one, two = measure_reach(encoder, seconds=1.0)
+    assert (one.samples, two.samples) == (400, 720) and (one.before, one.after) == (200, 199)
+    assert (one.parameters, two.parameters) == (4 * 400 + 4, 4 * 400 + 4 + 4 * 4 * 3 + 4)
+    lines = layer_table(encoder)
+    assert lines[0] == "convolutions" and lines[2].split()[-1] == "read"
+    assert lines[5].split()[:6] == ["a_rather_long_name", "4", "20", "22.5", "1.66k", "45"]
+
+
+def test_two_encoders_are_refused(capsys):
+    assert main(["encoders", "blstm-robust", "--encoder", "blstm-baseline"]) == 1
+    assert "two encoders are given" in capsys.readouterr().err
 
 
 SHIPPED = ("blstm-baseline", "blstm-robust", "vgg-blstm-baseline", "vgg-blstm-robust")

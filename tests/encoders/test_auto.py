@@ -62,7 +62,56 @@ def test_hub_repositories_are_fetched_by_pattern(shelf, monkeypatch):
     encoder = AutoSpeechEncoder.from_pretrained("someone/model", revision="v1")
     assert encoder.name == "someone/model"
     assert asked["repo_id"] == "someone/model" and asked["revision"] == "v1"
-    assert sorted(asked["allow_patterns"]) == ["*.json", "*.pth", "*.safetensors", "*.yaml"]
+    assert sorted(asked["allow_patterns"]) == ["*.json", "*.model", "*.pth", "*.safetensors", "*.txt", "*.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("files", "extra"),
+    [
+        (["hyperparams.yaml", "config.json"], ["*.ckpt"]),
+        (["config.json"], ["pytorch_model*.bin"]),
+        (["config.json", "model.safetensors"], None),
+        (["config.yaml", "valid.pth"], None),
+    ],
+)
+def test_families_fetch_what_they_need_and_never_code(tmp_path, monkeypatch, files, extra):
+    asked = []
+
+    def snapshot(repo_id, **options):
+        asked.append(options)
+        return str(tmp_path)
+
+    for name in files:
+        (tmp_path / name).write_text('{"model_type": "wav2vec2"}')
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    with pytest.raises(EncoderError):  # nothing to load in such a folder
+        AutoSpeechEncoder.from_pretrained("someone/model")
+    assert len(asked) == 1 + (extra is not None)
+    assert asked[-1]["allow_patterns"] == [*auto._HUB_FILES, *(extra or [])]
+    assert not any("py" in pattern.split(".")[-1] for options in asked for pattern in options["allow_patterns"])
+    assert "*.fp32-*.safetensors" in asked[0]["ignore_patterns"]
+
+
+def test_a_packed_archive_is_of_espnet(tmp_path):
+    (tmp_path / "model.zip").write_bytes(b"no archive")
+    with pytest.raises(EncoderError, match="model.zip"):
+        AutoSpeechEncoder.from_pretrained(tmp_path / "model.zip")
+
+
+def test_the_first_family_that_matches_loads_it(tmp_path):
+    (tmp_path / "config.json").write_text('{"speechbrain_interface": "EncoderASR"}')
+    (tmp_path / "hyperparams.yaml").write_text("a: 1")
+    with pytest.raises(EncoderError, match="trust_remote_code=True"):
+        AutoSpeechEncoder.from_pretrained(tmp_path)
+
+
+def test_messages_name_every_family_and_unknown_options_are_refused(shelf):
+    with pytest.raises(
+        EncoderError, match=r"ESPnet .*zip; a SpeechBrain .*hyperparams.yaml.*; a Hugging Face .*config.json"
+    ):
+        AutoSpeechEncoder.from_pretrained("nobody")
+    with pytest.raises(EncoderError, match="unknown option wieghts for an ESPnet encoder: choose from weights"):
+        AutoSpeechEncoder.from_pretrained("tiny", wieghts="x.pth")
 
 
 def test_no_network_is_one_line(shelf, monkeypatch):

@@ -57,7 +57,10 @@ def test_the_decoder_is_left_out(experiment):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"encoder": "conformer"}, "encoder 'conformer' .* supported are rnn, vgg_rnn"),
+        (
+            {"encoder": "longformer"},
+            "encoder 'longformer' .* supported are branchformer, conformer, e_branchformer, rnn, transformer, vgg_rnn",
+        ),
         ({"frontend": "s3prl"}, "frontend 's3prl' .* supported are default, delta"),
         ({"frontend": None}, "frontend None .* supported are default, delta"),
         ({"normalize": "layer"}, "normalize 'layer' .* supported are global_mvn, utterance_mvn, none"),

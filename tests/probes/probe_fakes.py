@@ -37,7 +37,7 @@ class ToyEncoder(nn.Module):
     def fingerprint(self):
         return f"{sum(value.double().sum().item() for value in self.state_dict().values()):.12f}"
 
-    def forward(self, waveforms, lengths=None, output_hidden_states=True):
+    def forward(self, waveforms, lengths=None, output_hidden_states=True, layers=None):
         self.calls += 1
         if lengths is None:
             lengths = torch.full((len(waveforms),), waveforms.shape[1])
@@ -49,7 +49,11 @@ class ToyEncoder(nn.Module):
             grouped = mel[:, : n_frames * n_mel].unflatten(1, (n_frames, n_mel)).flatten(2)
             states.append(torch.tanh((0.1 * grouped + 0.5) @ getattr(self, spec.name)) + 3.0)
             counts.append((1 + lengths // 160) // n_mel)
-        return SimpleNamespace(hidden_states=tuple(states), hidden_lengths=tuple(counts))
+        names = [spec.name for spec in self.layers]
+        chosen = [names.index(name) for name in layers or names]
+        return SimpleNamespace(
+            hidden_states=tuple(states[i] for i in chosen), hidden_lengths=tuple(counts[i] for i in chosen)
+        )
 
 
 class ToyStream:

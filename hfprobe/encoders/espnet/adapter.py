@@ -98,28 +98,22 @@ class EspnetEncoder(SpeechEncoder):
             features, frames = log_mel(self.frontend, waveforms, lengths)
         return (features if self.normalize is None else self.normalize(features, frames)), frames
 
-    def _encode(self, waveforms: Tensor, lengths: Tensor, output_hidden_states: bool) -> SpeechEncoderOutput:
+    def _encode(self, waveforms: Tensor, lengths: Tensor, keep: frozenset[str]) -> SpeechEncoderOutput:
+        states: list[Tensor | None] = []
         with _full_precision(waveforms.device):
-            x, frames = self.features(waveforms, lengths)
-            states: list[Tensor] = []
-            if isinstance(self.encoder, VGGRNNEncoder):
-                maps = vgg_maps(self.encoder.enc[0], x, frames)
-                if output_hidden_states:
-                    states += [flatten_map(values) for values, _ in maps[:-1]]
-                x, frames = flatten_map(maps[-1][0]), maps[-1][1]
-                states.append(x)
-            states += self._recurrent_states(x, frames)
-            logits = self.ctc["ctc_lo"](states[-1]) if self.ctc is not None else None
-        return SpeechEncoderOutput(
-            last_hidden_state=states[-1],
-            hidden_states=tuple(states) if output_hidden_states else None,
-            hidden_lengths=self.hidden_lengths_for(lengths),
-            logits=logits,
-        )
+            last = None
+            for spec, last in zip(self.layers, self._run(waveforms, lengths), strict=True):
+                states.append(last if spec.name in keep else None)
+            logits = self.ctc["ctc_lo"](last) if self.ctc is not None else None
+        return SpeechEncoderOutput(last_hidden_state=last, hidden_states=tuple(states), logits=logits)
 
-    def _recurrent_states(self, x: Tensor, frames: Tensor) -> list[Tensor]:
-        """Outputs of the recurrent layers, zero past each utterance."""
-        states = []
+    def _run(self, waveforms: Tensor, lengths: Tensor) -> Iterator[Tensor]:
+        """One layer's output after the other, zero past each utterance, so that unwanted ones can be freed."""
+        x, frames = self.features(waveforms, lengths)
+        if isinstance(self.encoder, VGGRNNEncoder):
+            for values, lengths in vgg_maps(self.encoder.enc[0], x, frames):
+                x, frames = flatten_map(values), lengths
+                yield x
         stack = self.encoder.enc[-1]
         plain = hasattr(stack, "nbrnn")
         count = stack.nbrnn.num_layers if plain else stack.elayers
@@ -137,8 +131,7 @@ class EspnetEncoder(SpeechEncoder):
                 # ESPnet drops out in eval() too; here only in training.
                 x = x if last else torch.tanh(F.dropout(x, stack.dropout, self.training))
             x = x.masked_fill(~valid_frames(frames, x.shape[1])[..., None], 0.0)
-            states.append(x)
-        return states
+            yield x
 
     @torch.no_grad()
     def transcribe(self, waveforms: Tensor, lengths: Tensor | Sequence[int] | None = None) -> list[str]:

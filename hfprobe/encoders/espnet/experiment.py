@@ -14,10 +14,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from hfprobe.encoders.espnet.archive import is_safe_member
 from hfprobe.errors import EncoderError
 
 CONFIG_NAME = "config.yaml"
 META_NAME = "meta.yaml"
+# Tasks of `espnet2.bin.pack` whose models have an encoder and a CTC head under the names of the ASR model.
+_TASKS = ("asr", "s2t")
 _EPOCH = re.compile(r"(\d+)epoch\.pth")
 
 
@@ -75,8 +78,8 @@ def open_experiment(path: str | Path, weights: str | None = None) -> Experiment:
     config_file, meta_weights = path / CONFIG_NAME, None
     if (path / META_NAME).is_file():
         meta = _read_yaml(path / META_NAME)
-        config_file = path / (meta.get("yaml_files") or {}).get("asr_train_config", CONFIG_NAME)
-        meta_weights = (meta.get("files") or {}).get("asr_model_file")
+        config_file = path / (_meta_entry(meta, "yaml_files", "train_config", path) or CONFIG_NAME)
+        meta_weights = _meta_entry(meta, "files", "model_file", path)
     if not config_file.is_file():
         raise EncoderError(f"expected {CONFIG_NAME} in {path}, found none: give an ESPnet experiment folder")
     if weights is not None:
@@ -89,6 +92,17 @@ def open_experiment(path: str | Path, weights: str | None = None) -> Experiment:
         found = ", ".join(sorted(item.name for item in _candidates(file.parent))) or "none"
         raise EncoderError(f"expected the weights {file.name} in {file.parent}, found: {found}")
     return Experiment(path.resolve().name, _read_yaml(config_file), config_file.parent, file)
+
+
+def _meta_entry(meta: dict[str, Any], section: str, kind: str, folder: Path) -> str | None:
+    """Path of a part that ``meta.yaml`` names, relative to its folder; None if it names none."""
+    listed = meta.get(section) or {}
+    if not isinstance(listed, dict):
+        raise EncoderError(f"expected a mapping {section} in {folder / META_NAME}, got {listed!r}: pack the model anew")
+    entry = next((listed[key] for key in (f"{task}_{kind}" for task in _TASKS) if listed.get(key)), None)
+    if entry is not None and not (isinstance(entry, str) and is_safe_member(entry)):
+        raise EncoderError(f"expected paths inside {folder} in {META_NAME}, got {entry!r}: do not use this model")
+    return entry
 
 
 def find_weights(folder: Path) -> Path:

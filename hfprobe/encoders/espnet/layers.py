@@ -1,16 +1,29 @@
-"""Names, widths and time axis of the layers of ESPnet's recurrent encoders."""
+"""Names, widths and time axis of the layers of ESPnet's encoders."""
 
 from __future__ import annotations
 
+from espnet2.asr.encoder.branchformer_encoder import BranchformerEncoder
+from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
+from espnet2.asr.encoder.e_branchformer_encoder import EBranchformerEncoder
 from espnet2.asr.encoder.rnn_encoder import RNNEncoder
+from espnet2.asr.encoder.transformer_encoder import TransformerEncoder
 from espnet2.asr.encoder.vgg_rnn_encoder import VGGRNNEncoder
 from torch import nn
 
 from hfprobe.encoders.base import LayerSpec
+from hfprobe.encoders.espnet.subsampling import convolution_specs, convolutions
 from hfprobe.errors import EncoderError
 
+AttentionEncoder = TransformerEncoder | ConformerEncoder | BranchformerEncoder | EBranchformerEncoder
+BLOCK_NAMES: dict[type[nn.Module], str] = {
+    TransformerEncoder: "transformer",
+    ConformerEncoder: "conformer",
+    BranchformerEncoder: "branchformer",
+    EBranchformerEncoder: "ebranchformer",
+}
 
-def layer_specs(encoder: RNNEncoder | VGGRNNEncoder, input_dim: int, hop: int) -> list[LayerSpec]:
+
+def layer_specs(encoder: RNNEncoder | VGGRNNEncoder | AttentionEncoder, input_dim: int, hop: int) -> list[LayerSpec]:
     """List the layers from the input to the encoder's output.
 
     Args:
@@ -22,9 +35,12 @@ def layer_specs(encoder: RNNEncoder | VGGRNNEncoder, input_dim: int, hop: int) -
         Specifications in the order of the network.
 
     Raises:
-        EncoderError: If the features do not divide into the convolutions' channels, or a subsampling factor
-            is neither 1 nor 2.
+        EncoderError: If the features do not divide into the convolutions' channels or are too narrow for
+            them, or a subsampling factor is neither 1 nor 2.
     """
+    if isinstance(encoder, AttentionEncoder):
+        specs = convolution_specs(convolutions(encoder.embed), input_dim, hop)
+        return specs + _block_specs(encoder, *((specs[-1].stride, specs[-1].offset) if specs else (hop, 0)))
     specs = _vgg_specs(encoder.enc[0], input_dim, hop) if isinstance(encoder, VGGRNNEncoder) else []
     stride, offset = (specs[-1].stride, specs[-1].offset) if specs else (hop, 0)
     place = f"encoder.enc.{len(encoder.enc) - 1}"
@@ -78,3 +94,24 @@ def _plain_specs(stack: nn.Module, place: str, stride: int, offset: int) -> list
     ]
     tap = f"tanh({place}.l_last)"
     return [*specs, LayerSpec(f"{stack.typ}{count}", stack.l_last.out_features, stride, offset, tap)]
+
+
+def _block_specs(encoder: AttentionEncoder, stride: int, offset: int) -> list[LayerSpec]:
+    """Blocks of the attention encoders: each block's output, the last one after the encoder's own last norm."""
+    name, count = BLOCK_NAMES[type(encoder)], len(encoder.encoders)
+    specs = []
+    for index, block in enumerate(encoder.encoders):
+        tap = f"encoder.encoders.{index}, {_block_end(block)}"
+        if index == count - 1 and hasattr(encoder, "after_norm"):
+            tap = f"encoder.after_norm({tap})"
+        specs.append(LayerSpec(f"{name}{index + 1}", encoder.output_size(), stride, offset, tap))
+    return specs
+
+
+def _block_end(block: nn.Module) -> str:
+    """What a block ends on, in words."""
+    if hasattr(block, "norm_final"):
+        return "after its norm_final"
+    if block.normalize_before:
+        return "residual sum after the feed-forward, no norm after it"
+    return f"after its {'norm_ff' if hasattr(block, 'norm_ff') else 'norm2'}"

@@ -7,29 +7,51 @@ are built from ``config.yaml``, and every weight must be there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import inspect
+import logging
+import re
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from espnet2.asr.encoder.branchformer_encoder import BranchformerEncoder
+from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
+from espnet2.asr.encoder.e_branchformer_encoder import EBranchformerEncoder
 from espnet2.asr.encoder.rnn_encoder import RNNEncoder
+from espnet2.asr.encoder.transformer_encoder import TransformerEncoder
 from espnet2.asr.encoder.vgg_rnn_encoder import VGGRNNEncoder
 from espnet2.asr.frontend.default import DefaultFrontend
 from torch import Tensor, nn
 from typeguard import TypeCheckError
 
 from hfprobe.encoders.espnet.adapter import EspnetEncoder
+from hfprobe.encoders.espnet.archive import is_archive, unpack
+from hfprobe.encoders.espnet.attentive import EspnetAttentionEncoder
 from hfprobe.encoders.espnet.decoding import CTCText
 from hfprobe.encoders.espnet.experiment import Experiment, open_experiment, read_weights
 from hfprobe.encoders.espnet.frontend import FRONTEND_NAME, DeltaFrontend
+from hfprobe.encoders.espnet.layers import AttentionEncoder
 from hfprobe.encoders.espnet.normalize import PerUtteranceMVN, StoredMVN
 from hfprobe.errors import EncoderError
 
-ENCODERS: dict[str, type[nn.Module]] = {"rnn": RNNEncoder, "vgg_rnn": VGGRNNEncoder}
+ENCODERS: dict[str, type[nn.Module]] = {
+    "rnn": RNNEncoder,
+    "vgg_rnn": VGGRNNEncoder,
+    "transformer": TransformerEncoder,
+    "conformer": ConformerEncoder,
+    "branchformer": BranchformerEncoder,
+    "e_branchformer": EBranchformerEncoder,
+}
 FRONTENDS: dict[str, type[DefaultFrontend]] = {"default": DefaultFrontend, FRONTEND_NAME: DeltaFrontend}
 NORMALIZERS = ("global_mvn", "utterance_mvn")
 # Parts of a recogniser that lie beside or after the encoder: their weights are not read.
 _IGNORED = ("decoder.", "joint_network.", "specaug.", "criterion_att.", "criterion_transducer.")
+# Until ESPnet 0.5.2 checkpoints held the table of the sinusoidal positions, which ESPnet drops on loading.
+_TABLE = re.compile(r"encoder\.embed\.(\w+\.)+pe")
 
 
 def load_espnet(
@@ -43,8 +65,9 @@ def load_espnet(
     """Load the encoder of an ESPnet experiment.
 
     Args:
-        path: Experiment folder, unpacked archive with ``meta.yaml``, or a weight file inside an experiment
-        folder. weights: Name of the weight file; chosen by `experiment.find_weights` where None.
+        path: Experiment folder, unpacked archive with ``meta.yaml``, packed ``.zip``, or a weight file inside
+            an experiment folder.
+        weights: Name of the weight file; chosen by `experiment.find_weights` where None.
         random_init: Leave encoder and CTC head at PyTorch's random initialisation (the floor); frontend and
             normalisation are still those of the experiment.
         seed: Of the random initialisation.
@@ -57,14 +80,21 @@ def load_espnet(
         EncoderError: If a file is missing or damaged, the configuration is not supported, or a weight is
             missing, surplus or of another shape.
     """
-    experiment = open_experiment(path, weights)
-    # The forked generator makes random weights repeatable and leaves the caller's own numbers alone.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = _build(experiment, name or experiment.name)
-    stored = read_weights(experiment.weights)
-    state = {key: value for key, value in stored.items() if not key.startswith(_IGNORED)}
-    _check_state(model, state, experiment.weights)
+    with contextlib.ExitStack() as stack:
+        place = Path(path)
+        if is_archive(place):
+            # Unpacked for as long as it takes to read it.
+            unpacked = stack.enter_context(unpack(place))
+            experiment = replace(open_experiment(unpacked, weights), name=place.stem)
+        else:
+            experiment = open_experiment(place, weights)
+        # The forked generator makes random weights repeatable and leaves the caller's own numbers alone.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = _build(experiment, name or experiment.name)
+        stored = read_weights(experiment.weights)
+        state = {k: value for k, value in stored.items() if not k.startswith(_IGNORED) and not _TABLE.fullmatch(k)}
+        _check_state(model, state, experiment.weights)
     if random_init:
         state.update({k: v for k, v in model.state_dict().items() if k.startswith(("encoder.", "ctc."))})
         model.name = f"{model.name}-random{seed}"
@@ -93,7 +123,11 @@ def _build(experiment: Experiment, name: str) -> EspnetEncoder:
         space = model_conf.get("sym_space", "<space>")
         text = CTCText(experiment.tokens, config.get("token_type") or "char", blank, space)
         ctc = nn.Linear(encoder.output_size(), len(text.tokens))
-    return EspnetEncoder(name, frontend, normalize, encoder, ctc, text)
+        if getattr(encoder, "interctc_use_conditioning", False):
+            # ESPnet's model adds it to the encoder, because it is the model that knows the tokens.
+            encoder.conditioning_layer = nn.Linear(len(text.tokens), encoder.output_size())
+    kind = EspnetAttentionEncoder if isinstance(encoder, AttentionEncoder) else EspnetEncoder
+    return kind(name, frontend, normalize, encoder, ctc, text)
 
 
 def _choose(kind: str, value: str | None, choices: dict[str, type], experiment: Experiment) -> type:
@@ -112,11 +146,34 @@ def _make(
     **extra: Any,
 ) -> nn.Module:
     """Call a class of ESPnet with options from the configuration."""
+    options = {**(conf or {}), **extra}
+    if "use_flash_attn" in inspect.signature(make).parameters:
+        # Its half-precision kernels would give other numbers wherever they happen to be installed.
+        options["use_flash_attn"] = False
     try:
-        return make(**extra, **(conf or {}))
-    except (TypeError, ValueError, TypeCheckError) as error:
-        reason = str(error).splitlines()[0]
-        raise EncoderError(f"{key} of {experiment.folder} does not fit {make.__name__}: {reason}") from error
+        with _quiet():
+            return make(**options)
+    except (TypeError, ValueError, TypeCheckError, NotImplementedError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+    except KeyError as error:
+        reason = f"unknown value {error}"
+    except (AssertionError, ZeroDivisionError) as error:
+        # ESPnet checks most combinations of options by bare assertions: the line itself says what was expected.
+        reason = f"{type(error).__name__} at `{traceback.extract_tb(error.__traceback__)[-1].line}`"
+    raise EncoderError(f"{key} of {experiment.folder} does not fit {make.__name__}: {reason}")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep ESPnet's constructors from warning about old options, and from setting up logging to do so."""
+    before, level = list(logging.root.handlers), logging.root.manager.disable
+    logging.disable(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        logging.disable(level)
+        for handler in set(logging.root.handlers) - set(before):
+            logging.root.removeHandler(handler)
 
 
 def _normalizer(

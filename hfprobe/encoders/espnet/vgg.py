@@ -7,6 +7,8 @@ convolutions, which is what the convolution's own zero padding gives an utteranc
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from espnet.nets.pytorch_backend.rnn.encoders import VGG2L
@@ -33,7 +35,7 @@ def flatten_map(values: Tensor) -> Tensor:
     return values.transpose(1, 2).reshape(batch, frames, channels * freq)
 
 
-def vgg_maps(vgg: VGG2L, features: Tensor, lengths: Tensor) -> list[tuple[Tensor, Tensor]]:
+def vgg_maps(vgg: VGG2L, features: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Apply the four convolutions and two poolings.
 
     Args:
@@ -41,7 +43,7 @@ def vgg_maps(vgg: VGG2L, features: Tensor, lengths: Tensor) -> list[tuple[Tensor
         features: ``(batch, frames, channels * freq)``, channel-major, zero past each utterance.
         lengths: ``(batch,)`` frames of each utterance.
 
-    Returns:
+    Yields:
         Four pairs of a map ``(batch, channels, frames, freq)`` and its ``(batch,)`` lengths: relu(conv1_1),
         pool 1 (after relu(conv1_2)), relu(conv2_1), pool 2 (after relu(conv2_2)); zero past each utterance.
     """
@@ -50,16 +52,14 @@ def vgg_maps(vgg: VGG2L, features: Tensor, lengths: Tensor) -> list[tuple[Tensor
     if x.device.type == "cpu":
         # A third faster than ESPnet's order of axes in memory; the values are the same to rounding.
         x = x.contiguous(memory_format=torch.channels_last)
-    maps = []
     for early, late in ((vgg.conv1_1, vgg.conv1_2), (vgg.conv2_1, vgg.conv2_2)):
         x = _convolve(early, x, lengths)
-        maps.append((x, lengths))
+        yield x, lengths
         # A window that hangs over the end takes its maximum with zero, the same as alone: values are not
         # negative.
         x = F.max_pool2d(_convolve(late, x, lengths), 2, stride=2, ceil_mode=True)
         lengths = halve(lengths)
-        maps.append((x, lengths))
-    return maps
+        yield x, lengths
 
 
 def _convolve(convolution, x: Tensor, lengths: Tensor) -> Tensor:

@@ -1,0 +1,171 @@
+"""What the adapters for transformers have in common: batches, heads and text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hfprobe.encoders.base import LayerSpec, SpeechEncoder, SpeechEncoderOutput
+from hfprobe.encoders.huggingface.passes import Recorder, full_precision
+from hfprobe.encoders.huggingface.text import CTCTokens
+from hfprobe.errors import EncoderError
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Frames of a layer on the time axis, and how another convolution lays its own over them.
+
+    Args:
+        stride: Samples from one frame to the next.
+        centre: Sample on which the first frame is centred; a half where the window is even.
+    """
+
+    stride: int = 1
+    centre: float = 0.0
+
+    def convolve(self, kernel: int, stride: int, padding: int = 0) -> Axis:
+        """The axis after a convolution.
+
+        Args:
+            kernel: Width of its window, in frames.
+            stride: Frames that it moves on.
+            padding: Frames put before the first.
+
+        Returns:
+            The new axis.
+
+        Example:
+            >>> Axis().convolve(10, 5)
+            Axis(stride=5, centre=4.5)
+        """
+        return Axis(self.stride * stride, self.centre + self.stride * ((kernel - 1) / 2 - padding))
+
+    def spec(self, name: str, dim: int, tap: str) -> LayerSpec:
+        """Specification of a layer on this axis; a centre between two samples goes to the later one.
+
+        Args:
+            name: Of the layer.
+            dim: Width of a frame.
+            tap: The exact point, in words.
+
+        Returns:
+            The specification.
+        """
+        return LayerSpec(name, dim, self.stride, int(self.centre + 0.5), tap)
+
+
+class HuggingFaceEncoder(SpeechEncoder):
+    """An encoder of transformers, run module by module from the library's own classes and weights.
+
+    LayerDrop and SpecAugment are off, in ``train()`` too: the number of layers never changes and every frame
+    is the utterance's own. Dropout acts in ``train()``.
+
+    Args:
+        name: Short name for results.
+        layers: Specifications of the layers.
+        model: The library's encoder.
+        ctc: Linear layer from the last layer to token scores, or None.
+        text: How tokens become text, or None.
+
+    Attributes:
+        alike_only: True where only utterances of one length can be encoded in one pass; a batch of several
+            lengths is then encoded in as many passes.
+    """
+
+    alike_only: bool = False
+    _outside_fingerprint = ("ctc.",)
+
+    def __init__(
+        self,
+        name: str,
+        layers: Sequence[LayerSpec],
+        model: nn.Module,
+        ctc: nn.Linear | None = None,
+        text: CTCTokens | None = None,
+    ):
+        super().__init__(name, layers)
+        self.model = model
+        self.ctc = ctc
+        self.text = text
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type in which the model computes."""
+        return next(self.model.parameters()).dtype
+
+    def _run(self, waveforms: Tensor, lengths: Tensor, recorder: Recorder) -> None:
+        """Put the state of every layer into the recorder, zero past each utterance.
+
+        Args:
+            waveforms: ``(batch, samples)``, zeros past each utterance; the longest fills the batch.
+            lengths: ``(batch,)`` samples.
+            recorder: Takes the states in the order of the layers.
+        """
+        raise NotImplementedError
+
+    def _encode(self, waveforms: Tensor, lengths: Tensor, keep: frozenset[str]) -> SpeechEncoderOutput:
+        names = [spec.name for spec in self.layers]
+        with full_precision(waveforms.device):
+            states = self._states(waveforms, lengths, keep)
+            logits = self.ctc(states[names[-1]]) if self.ctc is not None else None
+        return SpeechEncoderOutput(
+            last_hidden_state=states[names[-1]],
+            hidden_states=tuple(states[name] if name in keep else None for name in names),
+            logits=logits,
+        )
+
+    def _states(self, waveforms: Tensor, lengths: Tensor, keep: frozenset[str]) -> dict[str, Tensor]:
+        """States by name, in one pass or in one for each length."""
+        sizes = lengths.unique().tolist()
+        if not self.alike_only or len(sizes) == 1:
+            recorder = Recorder(keep, self.layers[-1].name)
+            self._run(waveforms, lengths, recorder)
+            return recorder.states
+        parts: list[dict[str, Tensor]] = []
+        places: list[Tensor] = []
+        for size in sizes:
+            rows = (lengths == size).nonzero().flatten()
+            recorder = Recorder(keep, self.layers[-1].name)
+            self._run(waveforms[rows, :size], lengths[rows], recorder)
+            parts.append(recorder.states)
+            places.append(rows)
+        # The last part is that of the longest utterances.
+        back = torch.cat(places).argsort()
+        merged = {}
+        for name in list(parts[-1]):
+            frames = parts[-1][name].shape[1]
+            # Popped, so that a layer's parts are freed once it is merged.
+            pieces = [part.pop(name) for part in parts]
+            padded = [F.pad(piece, (0, 0, 0, frames - piece.shape[1])) for piece in pieces]
+            merged[name] = torch.cat(padded)[back]
+        return merged
+
+    @torch.no_grad()
+    def transcribe(self, waveforms: Tensor, lengths: Tensor | Sequence[int] | None = None) -> list[str]:
+        """Recognise by the best token of each frame (greedy CTC).
+
+        Args:
+            waveforms: ``(batch, samples)`` float32 in [-1, 1].
+            lengths: ``(batch,)`` samples of each utterance.
+
+        Returns:
+            One text per utterance.
+
+        Raises:
+            EncoderError: If there is no CTC head or no tokenizer beside it, or the input is wrong.
+        """
+        if self.ctc is None:
+            return super().transcribe(waveforms, lengths)
+        if self.text is None:
+            raise EncoderError(
+                f"expected a tokenizer beside encoder {self.name}, found none: copy vocab.json and "
+                "tokenizer_config.json (or tokenizer.json) of the recogniser into its folder"
+            )
+        output = self(waveforms, lengths, output_hidden_states=False)
+        best = output.logits.argmax(dim=-1).tolist()
+        sizes = output.hidden_lengths[-1].tolist()
+        return [self.text.decode(row[:size]) for row, size in zip(best, sizes, strict=True)]

@@ -1,0 +1,140 @@
+"""The source's three claims as statistics with intervals, from scores and bootstrap draws of ``hfprobe similarity``.
+
+Order of layers: Spearman correlation, over pairs of layers of the last checkpoint, of similarity with minus the
+distance in depth. 1: the nearer, the more alike (a hierarchy); 0: depth says nothing.
+
+- CNN: the order of the convolutional layers is above 0, among pairs more alike than the median pair ("where they
+  correlate closely") as well as among all.
+- LSTM: layers converge bottom-up: Spearman correlation, over recurrent layers, of minus the depth with how near the
+  layer is to its own end on average over the checkpoints (the area under its curve) is above 0.
+- Transformer: irregular: the order of its layers is below that of the other architectures.
+
+A statistic whose 95 % interval lies above 0 holds, below 0 fails, and else cannot be decided on these data. Intervals
+are from the same draws of speakers for all scores of an architecture; they say how sure one can be about *these*
+trainings, not about another seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from hfprobe.files import write_whole
+
+KINDS = {"cnn": r"cnn\d+", "lstm": r"b?lstm\d+", "transformer": r"layer\d+|transformer\d+|block\d+"}
+
+
+class Run:
+    """Scores of one architecture: value and draws by pair.
+
+    Args:
+        folder: Output of ``hfprobe similarity --checkpoints``.
+        measure: Which of its measures.
+    """
+
+    def __init__(self, folder: Path, measure: str):
+        with open(folder / "similarity.csv", newline="", encoding="utf-8") as file:
+            lines = list(csv.DictReader(file))
+        draws = np.load(folder / "replicates.npz")["replicates"]
+        self.steps = list(dict.fromkeys(line["encoder_a"] for line in lines))
+        self.end = lines[-1]["encoder_b"]
+        self.layers = list(dict.fromkeys(line[f"layer_{side}"] for line in lines for side in "ab"))
+        self.scores = {
+            (line["encoder_a"], line["layer_a"], line["encoder_b"], line["layer_b"]): np.append(float(line["value"]), d)
+            for line, d in zip(lines, draws, strict=True)
+            if line["measure"] == measure and line["value"]
+        }
+
+    def of_kind(self, kind: str) -> list[str]:
+        """Layers of a kind in order of depth."""
+        return [layer for layer in self.layers if re.fullmatch(KINDS[kind], layer)]
+
+    def order(self, layers: list[str], close: bool = False) -> np.ndarray:
+        """How well nearness in depth orders the similarities: the value, then one for each draw."""
+        pairs = [(i, j) for i in range(len(layers)) for j in range(i + 1, len(layers))]
+        table = [self.scores.get((self.end, layers[i], self.end, layers[j])) for i, j in pairs]
+        known = [(i - j, found) for (i, j), found in zip(pairs, table, strict=True) if found is not None]
+        if close:
+            middle = np.median([found[0] for _, found in known])
+            known = [item for item in known if item[1][0] >= middle]
+        return _rank_correlations([near for near, _ in known], [found for _, found in known])
+
+    def bottom_up(self, layers: list[str]) -> np.ndarray:
+        """How well height orders nearness to the end, averaged along training."""
+        curves = [
+            np.mean([f for step in self.steps if (f := self.scores.get((step, n, self.end, n))) is not None], axis=0)
+            for n in layers
+        ]
+        return _rank_correlations([-place for place in range(len(layers))], curves)
+
+
+def _rank_correlations(known: list[int], columns: list[np.ndarray]) -> np.ndarray:
+    if len(known) < 3:
+        return np.full(2, np.nan)
+    return np.array([spearmanr(known, line).statistic for line in np.array(columns).T])
+
+
+def verdict(name: str, claim: str, values: np.ndarray) -> dict:
+    """A line of the table."""
+    draws = values[1:][np.isfinite(values[1:])]
+    if not np.isfinite(values[0]) or len(draws) < 20:
+        return {"architecture": name, "claim": claim, "value": None, "low": None, "high": None, "holds": "not tested"}
+    low, high = (float(bound) for bound in np.quantile(draws, [0.025, 0.975]))
+    holds = "yes" if low > 0 else "no" if high < 0 else "undecided"
+    return {"architecture": name, "claim": claim, "value": float(values[0]), "low": low, "high": high, "holds": holds}
+
+
+def check(runs: dict[str, Run]) -> list[dict]:
+    """All claims that the architectures at hand allow to check."""
+    lines, orders = [], {}
+    for name, run in runs.items():
+        for kind in KINDS:
+            layers = run.of_kind(kind)
+            if len(layers) >= 3:
+                orders[name, kind] = run.order(layers)
+                lines.append(verdict(name, f"{kind} layers: nearer in depth is more alike", orders[name, kind]))
+            if len(layers) >= 4 and kind == "cnn":
+                lines.append(verdict(name, "the same, among the more alike half of the pairs", run.order(layers, True)))
+            if len(layers) >= 3 and kind == "lstm":
+                lines.append(verdict(name, "lstm layers converge bottom-up", run.bottom_up(layers)))
+    regular = {key: order for key, order in orders.items() if key[1] != "transformer"}
+    for (name, _), order in ((key, order) for key, order in orders.items() if key[1] == "transformer"):
+        for (other, kind), theirs in regular.items():
+            count = min(len(order), len(theirs))
+            claim = f"layers are less in order than the {kind} layers of {other}"
+            lines.append(verdict(name, claim, theirs[:count] - order[:count]))
+    return lines
+
+
+def main() -> None:
+    """Print and write the table of claims for every measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="NAME=DIR")
+    parser.add_argument("--measures", nargs="+", default=["svcca", "linear_cka_debiased"])
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args()
+    folders = dict(word.split("=", 1) for word in args.runs)
+    every, text = {}, []
+    for measure in args.measures:
+        every[measure] = check({name: Run(Path(folder), measure) for name, folder in folders.items()})
+        text.append(
+            f"{measure}\n\n| architecture | claim | value | 95 % interval | holds here |\n|---|---|---|---|---|"
+        )
+        for line in every[measure]:
+            known = line["value"] is not None
+            value = f"{line['value']:.2f} | {line['low']:.2f} to {line['high']:.2f}" if known else "– | –"
+            text.append(f"| {line['architecture']} | {line['claim']} | {value} | {line['holds']} |")
+        text.append("")
+    write_whole(args.output / "claims.json", json.dumps(every, indent=2) + "\n")
+    write_whole(args.output / "claims.md", "\n".join(text))
+    print("\n".join(text))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Do layers of CNN, LSTM and Transformer recognisers correlate as "Insights on Neural Representations for End-to-End
+# Speech Recognition" (arXiv 2205.09456) says? Three recognisers with all their checkpoints, compared along training.
+#   ./run.sh                                     trains all three, then compares and checks
+#   ./run.sh --stage 3 --blstm DIR --vgg-blstm DIR --transformer DIR    takes experiment folders with *epoch.pth
+#   ./run.sh --archs "blstm transformer"         only these
+set -euo pipefail
+cd "$(dirname "$0")"
+
+stage=1
+stop_stage=4
+archs="vgg_blstm blstm transformer"
+blstm=                  # experiment folders to take instead of training
+vgg_blstm=
+transformer=
+exp=exp                 # everything that is made goes here
+train_set=speechocean762:train
+test_set=speechocean762:test
+epochs=12
+iters=150               # optimiser steps between two checkpoints
+speakers=40             # test speakers that the layers are compared on
+per_speaker=5
+ngpu=0
+python=${PYTHON:-python}
+. ../../utils/parse_options.sh
+
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc)}
+folder_of() { local given=${!1}; echo "${given:-$exp/$1}"; }
+config_of() { [ "$1" = transformer ] && echo conf/train_transformer.yaml || echo "../asr1/conf/train_$1.yaml"; }
+
+if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then
+  echo "Stage 1: feature statistics"
+  [ -f "$exp/feats_stats.npz" ] || $python -m hfprobe.asr.stats --output "$exp/feats_stats.npz" --batches 60 \
+    --corpus "$train_set" "spoken:$train_set@0.5" --noise none
+fi
+
+if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then
+  echo "Stage 2: training, every checkpoint kept"
+  for arch in $archs; do
+    [ -z "${!arch}" ] || continue
+    $python -m hfprobe.asr.train --config "$(config_of "$arch")" --ngpu "$ngpu" --output_dir "$exp/$arch" \
+      --normalize_conf "stats_file=$exp/feats_stats.npz" --hf_valid "$test_set" --hf_noise none --resume true \
+      --hf_train "spoken:80-95:$train_set@0.4" "$train_set@0.6" --hf_max_seconds 6.0 --seed 1 \
+      --max_epoch "$epochs" --num_iters_per_epoch "$iters" --keep_nbest_models "$epochs"
+  done
+fi
+
+if [ $stage -le 3 ] && [ $stop_stage -ge 3 ]; then
+  echo "Stage 3: all layers against all layers, and each checkpoint against the last"
+  for arch in $archs; do
+    $python -m hfprobe similarity --config conf/similarity.yaml --encoder "$(folder_of "$arch")" --checkpoints \
+      --dataset "$test_set" --speakers "$speakers" --per-speaker "$per_speaker" --output "$exp/similarity/$arch"
+  done
+fi
+
+if [ $stage -le 4 ] && [ $stop_stage -ge 4 ]; then
+  echo "Stage 4: the three claims, each with a statistic and an interval"
+  found=()
+  for arch in $archs; do found+=("$arch=$exp/similarity/$arch"); done
+  $python local/claims.py "${found[@]}" --output "$exp/claims"
+fi

@@ -1,0 +1,201 @@
+"""Options of small attention encoders: every family, input layer, position and branch at least once."""
+
+from __future__ import annotations
+
+SMALL = {"output_size": 16, "attention_heads": 2, "num_blocks": 3, "dropout_rate": 0.1, "attention_dropout_rate": 0.1}
+FEED = {**SMALL, "linear_units": 24}
+GATED = {**SMALL, "cgmlp_linear_units": 24, "cgmlp_conv_kernel": 7}
+EGATED = {**GATED, "linear_units": 20, "merge_conv_kernel": 5}
+ABSOLUTE = {"pos_enc_layer_type": "abs_pos", "selfattention_layer_type": "selfattn"}
+
+# name: encoder, its options, frontend, mel bands, normaliser
+ATTENTION_VARIANTS: dict[str, tuple[str, dict, str, int, str | None]] = {
+    "transformer-conv2d": ("transformer", {**FEED, "input_layer": "conv2d"}, "default", 20, "global_mvn"),
+    "transformer-post-linear": (
+        "transformer",
+        {**FEED, "input_layer": "linear", "normalize_before": False, "concat_after": True, "layer_drop_rate": 0.9},
+        "delta",
+        7,
+        "utterance_mvn",
+    ),
+    "transformer-conv1d2": (
+        "transformer",
+        {
+            **FEED,
+            "input_layer": "conv1d2",
+            "pos_enc_layer_type": "conv",
+            "positionwise_layer_type": "conv1d",
+            "positionwise_conv_kernel_size": 3,
+            "qk_norm": True,
+        },
+        "default",
+        20,
+        "utterance_mvn",
+    ),
+    "transformer-conv2d6": ("transformer", {**FEED, "input_layer": "conv2d6", "num_blocks": 1}, "delta", 10, None),
+    "transformer-none": ("transformer", {**FEED, "input_layer": None}, "default", 16, "global_mvn"),
+    "transformer-none-wide": ("transformer", {**FEED, "input_layer": None}, "delta", 9, "global_mvn"),
+    "transformer-wav2vec": ("transformer", {**FEED, "input_layer": "wav2vec"}, "default", 16, "global_mvn"),
+    "conformer-legacy": (
+        "conformer",
+        {
+            **FEED,
+            "input_layer": "conv2d",
+            "macaron_style": True,
+            "cnn_module_kernel": 7,
+            "stochastic_depth_rate": 0.9,
+            # Shorter than some utterances: ESPnet then lengthens its table as it goes.
+            "max_pos_emb_len": 18,
+        },
+        "default",
+        20,
+        "global_mvn",
+    ),
+    "conformer-latest": (
+        "conformer",
+        {
+            **FEED,
+            "input_layer": "conv2d2",
+            "macaron_style": True,
+            "rel_pos_type": "latest",
+            "zero_triu": True,
+            "cnn_module_kernel": 15,
+            "max_pos_emb_len": 30,
+            "activation_type": "relu",
+        },
+        "delta",
+        8,
+        "utterance_mvn",
+    ),
+    "conformer-post": (
+        "conformer",
+        {**FEED, **ABSOLUTE, "input_layer": "conv2d1", "normalize_before": False, "macaron_style": True},
+        "default",
+        12,
+        None,
+    ),
+    "conformer-no-cnn": (
+        "conformer",
+        {
+            **FEED,
+            "input_layer": "linear",
+            "pos_enc_layer_type": "scaled_abs_pos",
+            "selfattention_layer_type": "selfattn",
+            "positionwise_layer_type": "conv1d-linear",
+            "positionwise_conv_kernel_size": 5,
+            "use_cnn_module": False,
+            "concat_after": True,
+            "normalize_before": False,
+        },
+        "default",
+        20,
+        "global_mvn",
+    ),
+    "conformer-conditioned": (
+        "conformer",
+        {
+            **FEED,
+            "input_layer": "conv2d8",
+            "rel_pos_type": "latest",
+            "interctc_layer_idx": [1, 2],
+            "interctc_use_conditioning": True,
+        },
+        "delta",
+        10,
+        "global_mvn",
+    ),
+    "conformer-interctc": (
+        "conformer",
+        {**FEED, "input_layer": None, "rel_pos_type": "legacy", "interctc_layer_idx": [1]},
+        "default",
+        16,
+        "global_mvn",
+    ),
+    "branchformer-concat": ("branchformer", {**GATED, "input_layer": "conv2d"}, "default", 20, "global_mvn"),
+    "branchformer-learned": (
+        "branchformer",
+        {
+            **GATED,
+            "input_layer": "linear",
+            "attention_layer_type": "fast_selfattn",
+            "pos_enc_layer_type": "abs_pos",
+            "merge_method": "learned_ave",
+            "attn_branch_drop_rate": 0.9,
+        },
+        "delta",
+        8,
+        "utterance_mvn",
+    ),
+    "branchformer-fixed": (
+        "branchformer",
+        {
+            **GATED,
+            "input_layer": "conv2d2",
+            "rel_pos_type": "legacy",
+            "merge_method": "fixed_ave",
+            "cgmlp_weight": [0.0, 0.3, 1.0],
+            "use_linear_after_conv": True,
+            "gate_activation": "swish",
+            "stochastic_depth_rate": [0.9, 0.9, 0.9],
+        },
+        "default",
+        20,
+        None,
+    ),
+    "branchformer-gate-only": (
+        "branchformer",
+        {**GATED, "input_layer": None, "use_attn": False, "num_blocks": 2},
+        "default",
+        20,
+        "global_mvn",
+    ),
+    "branchformer-attention-only": (
+        "branchformer",
+        {**GATED, "input_layer": "conv2d6", "use_cgmlp": False},
+        "default",
+        20,
+        "global_mvn",
+    ),
+    "e_branchformer-macaron": (
+        "e_branchformer",
+        {**EGATED, "input_layer": "conv2d", "use_ffn": True, "macaron_ffn": True, "layer_drop_rate": 0.9},
+        "default",
+        20,
+        "global_mvn",
+    ),
+    "e_branchformer-conv1d3": (
+        "e_branchformer",
+        {
+            **EGATED,
+            "input_layer": "conv1d3",
+            "attention_layer_type": "selfattn",
+            "pos_enc_layer_type": "conv",
+            "use_ffn": True,
+            "qk_norm": True,
+        },
+        "delta",
+        8,
+        "utterance_mvn",
+    ),
+    "e_branchformer-conditioned": (
+        "e_branchformer",
+        {
+            **EGATED,
+            "input_layer": "conv1d1",
+            "rel_pos_type": "legacy",
+            "interctc_layer_idx": [1],
+            "interctc_use_conditioning": True,
+            "gradient_checkpoint_layers": [1],
+        },
+        "default",
+        20,
+        None,
+    ),
+    "e_branchformer-wide": (
+        "e_branchformer",
+        {**EGATED, "input_layer": None, "attention_layer_type": "fast_selfattn", "pos_enc_layer_type": "abs_pos"},
+        "default",
+        20,
+        "global_mvn",
+    ),
+}

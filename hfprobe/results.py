@@ -27,7 +27,8 @@ from hfprobe.files import write_whole
 
 METRICS = (
     "eer", "mindcf", "stoi", "estoi", "pesq", "si_sdr", "wer", "cer", "her", "mel_l1",
-    "mean_cca", "svcca", "pwcca", "linear_cka", "rbf_cka", "accuracy", "invariance",
+    "mean_cca", "svcca", "pwcca", "linear_cka", "linear_cka_debiased", "rbf_cka", "minibatch_cka", "rsa",
+    "accuracy", "invariance",
     "capacity", "radius", "dimension", "center_correlation",
 )  # fmt: skip
 CONDITION = re.compile(r"[A-Za-z0-9_.+\-]+(@-?\d+(\.\d+)?dB)?")

@@ -17,7 +17,7 @@ def add_encoder_arguments(parser: argparse.ArgumentParser, probes: bool = True) 
     if probes:
         parser.add_argument(
             "--probes", action="append", default=[], metavar="BANK",
-            help="probe bank (shipped name, folder or Hub id), one per --encoder in order; shipped encoders bring theirs",
+            help="probe bank (shipped name, folder, Hub id), one per --encoder in order; shipped encoders bring theirs",
         )  # fmt: skip
 
 

@@ -138,6 +138,8 @@ def _encoders(args: argparse.Namespace) -> list:
             raise ConfigError("an encoder is given twice; give each once")
         return [AutoSpeechEncoder.from_pretrained(name) for name in names]
     folder, files = checkpoints_of(names, args.checkpoints)
+    # What was found is what the written configuration says.
+    args.encoder, args.checkpoints = [str(folder)], [file.name for file in files]
     encoders = []
     for file in files:
         encoder = AutoSpeechEncoder.from_pretrained(folder, weights=file.name)

@@ -19,17 +19,18 @@ Example:
     >>> features = np.random.default_rng(0).standard_normal((500, 8))
     >>> score = linear_cka(features, features @ np.diag(np.arange(1.0, 9.0)))
     >>> round(score, 2), score.n, score.null < 0.05
-    (0.79, 500, True)
+    (0.8, 500, True)
 """
 
 from __future__ import annotations
 
-from hfprobe.similarity.accumulator import PairAccumulator, plan_passes
+from hfprobe.similarity.accumulator import PairAccumulator
 from hfprobe.similarity.cca import mean_cca, pwcca, svcca
 from hfprobe.similarity.cka import linear_cka
 from hfprobe.similarity.grid import TimeGrid, common_grid, draw_frames, on_grid, speech_frames
 from hfprobe.similarity.kernels import minibatch_cka, rbf_cka
 from hfprobe.similarity.null import cca_null
+from hfprobe.similarity.plan import plan_passes
 from hfprobe.similarity.rsa import rsa
 from hfprobe.similarity.score import Similarity, SimilarityWarning
 

@@ -3,7 +3,8 @@
 A layer that sees a stretch of the input (convolutions) reacts in a block of frames, and the middle of the block
 lies where the impulse was. A layer that sees everything (attention, recurrence, statistics over the utterance)
 reacts everywhere, but most strongly nearby: there the strongest frame is taken, and the median over the positions,
-because a few positions may be misled by what the network makes of them. The impulses stand in noise as loud as
+because a few positions may be misled by what the network makes of them; where the peaks lie all over the place,
+the layer says nothing. The impulses stand in noise as loud as
 speech: after silence, a recurrent network reacts late.
 """
 
@@ -29,7 +30,7 @@ LOCAL, EDGE, NOTHING = 0.7, 3, 1e-6
 DISTINCT = 3.0
 # Tolerances in strides. A block of frames is symmetric about the impulse to within rounding, which the positions,
 # spread over all phases of the stride, average out; a peak is not.
-BLOCK_TOLERANCE, PEAK_TOLERANCE = 0.25, 0.5
+BLOCK_TOLERANCE, PEAK_TOLERANCE = 0.25, 1.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Reaction:
 @torch.no_grad()
 def check_time_axis(encoder: SpeechEncoder, settings: Settings) -> None:
     """Strides and offsets are where an impulse makes frames react: within a quarter of a stride (plus a sample) for
-    layers that react in a block of frames, half a stride for those that react everywhere."""
+    layers that react in a block of frames, one stride for those that react everywhere."""
     unclear = []
     for spec, reaction in zip(encoder.layers, reactions(encoder, settings.seed), strict=True):
         if reaction is None:
@@ -120,4 +121,17 @@ def _reaction(spec: LayerSpec, change: Tensor, positions: Tensor) -> Reaction | 
     floor = change.median(dim=1, keepdim=True).values
     if float((peak / floor).median()) < DISTINCT:
         return None
-    return Reaction(False, change.argmax(dim=1).float() * spec.stride + spec.offset - positions)
+    drift = change.argmax(dim=1).float() * spec.stride + spec.offset - positions
+    return Reaction(False, drift) if _scatter(drift, positions) <= spec.stride else None
+
+
+def _scatter(drift: Tensor, positions: Tensor) -> float:
+    """Median distance of the drifts from the straight line through them (Theil and Sen's, which strays bear).
+
+    Where attention mixes all frames, the strongest one may be anywhere: such peaks say nothing about the axis. A wrong
+    offset or stride moves them along a line, and is still seen.
+    """
+    one, other = torch.triu_indices(len(drift), len(drift), 1)
+    slope = ((drift[other] - drift[one]) / (positions[other] - positions[one])).median()
+    rest = drift - slope * positions
+    return float((rest - rest.median()).abs().median())

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hfprobe.errors import MeasureError
 from hfprobe.similarity import PairAccumulator, cca_null, linear_cka, mean_cca, plan_passes, pwcca, rbf_cka, svcca
-from hfprobe.similarity.accumulator import moment_bytes
+from hfprobe.similarity.plan import moment_bytes
 
 IN_MEMORY = {
     "mean_cca": mean_cca,

@@ -69,9 +69,11 @@ def test_planted_answers_come_out(runs):
     lines = claims.check({name: claims.Run(folder, "svcca") for name, folder in runs.items()})
     assert found(lines, "vgg", "cnn layers: nearer")["value"] > 0.9
     assert found(lines, "vgg", "cnn layers: nearer")["holds"] == "yes"
-    assert found(lines, "vgg", "alike half")["holds"] in ("yes", "undecided")
+    assert found(lines, "vgg", "alike half")["holds"] in ("yes", "undecided", "not tested")
     assert found(lines, "blstm", "bottom-up")["value"] == pytest.approx(1)
     assert found(lines, "blstm", "bottom-up")["holds"] == "yes"
+    assert found(lines, "blstm", "bottom-up")["p"] == pytest.approx(1 / 120)
+    assert found(lines, "transformer", "transformer layers: nearer")["holds"] == "undecided"  # any order does as well
     assert found(lines, "vgg", "bottom-up")["holds"] == "no"  # planted top-down
     assert found(lines, "transformer", "less in order than the lstm layers of blstm")["holds"] == "yes"
     for line in lines:

@@ -5,6 +5,8 @@ The extractors themselves work in NumPy or on one utterance; tests compare the t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,18 @@ _KALDI_FLOOR = 1.192092955078125e-07
 _LOG_GUARD, _STD_GUARD = 2.0**-24, 1e-5
 
 
+def _in_float32(features: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Features are not the model: under autocast they keep the precision that the extractor gives them."""
+
+    @wraps(features)
+    def wrapped(waveforms: Tensor, *rest: Any) -> Tensor:
+        with torch.autocast(waveforms.device.type, enabled=False):
+            return features(waveforms, *rest)
+
+    return wrapped
+
+
+@_in_float32
 def whisper_log_mel(windows: Tensor, extractor: Any) -> Tensor:
     """Log-mel spectrogram of full windows as ``WhisperFeatureExtractor`` computes it.
 
@@ -56,6 +70,7 @@ def kaldi_frames(samples: int | Tensor) -> int | Tensor:
     return 1 + (samples - KALDI_WINDOW) // KALDI_HOP
 
 
+@_in_float32
 def kaldi_fbank(waveforms: Tensor, lengths: Tensor, extractor: Any) -> Tensor:
     """Filterbank features as ``SeamlessM4TFeatureExtractor`` computes them, before frames are stacked.
 
@@ -80,6 +95,7 @@ def kaldi_fbank(waveforms: Tensor, lengths: Tensor, extractor: Any) -> Tensor:
     return zero_padding((log_mel - mean) / (variance + 1e-7).sqrt(), frames)
 
 
+@_in_float32
 def parakeet_log_mel(waveforms: Tensor, lengths: Tensor, extractor: Any) -> Tensor:
     """Log-mel features as ``ParakeetFeatureExtractor`` computes them, valid frames only.
 

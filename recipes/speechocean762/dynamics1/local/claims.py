@@ -9,17 +9,22 @@ distance in depth. 1: the nearer, the more alike (a hierarchy); 0: depth says no
   layer is to its own end on average over the checkpoints (the area under its curve) is above 0.
 - Transformer: irregular: the order of its layers is below that of the other architectures.
 
-A statistic whose 95 % interval lies above 0 holds, below 0 fails, and else cannot be decided on these data. Intervals
-are from the same draws of speakers for all scores of an architecture; they say how sure one can be about *these*
-trainings, not about another seed.
+A claim holds if its 95 % interval lies above 0 and, with five ordered layers or more, at most one in twenty random
+orders of the layers would do as well (p; four layers can give no less than 1/12). It fails if the interval lies below
+0, and else is undecided on these data. Intervals are from the same draws of speakers for all scores of an
+architecture; they say how sure one can be about *these* trainings, not about another seed.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
+import itertools
 import json
+import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +56,14 @@ class Run:
             if line["measure"] == measure and line["value"]
         }
 
+    def only_value(self) -> Run:
+        """The same without draws."""
+        found = copy.copy(self)
+        found.scores = {key: values[:1] for key, values in self.scores.items()}
+        # Another order of layers reads pairs the other way round.
+        found.scores |= {(a, y, b, x): v for (a, x, b, y), v in found.scores.items() if a == b}
+        return found
+
     def of_kind(self, kind: str) -> list[str]:
         """Layers of a kind in order of depth."""
         return [layer for layer in self.layers if re.fullmatch(KINDS[kind], layer)]
@@ -75,19 +88,32 @@ class Run:
 
 
 def _rank_correlations(known: list[int], columns: list[np.ndarray]) -> np.ndarray:
-    if len(known) < 3:
+    if len(set(known)) < 2 or len(known) < 3:
         return np.full(2, np.nan)
     return np.array([spearmanr(known, line).statistic for line in np.array(columns).T])
 
 
-def verdict(name: str, claim: str, values: np.ndarray) -> dict:
-    """A line of the table."""
+def chance(statistic: Callable[[list[str]], np.ndarray], layers: list[str]) -> float:
+    """Share of orders of the layers (all, or 2,000 drawn ones) whose statistic is at least that of the true order."""
+    if math.factorial(len(layers)) <= 2000:
+        orders = [list(order) for order in itertools.permutations(layers)]
+    else:
+        random = np.random.default_rng(0)
+        orders = [layers, *(list(random.permutation(layers)) for _ in range(1999))]
+    true = statistic(layers)[0]
+    return float(np.mean([statistic(order)[0] >= true - 1e-12 for order in orders]))
+
+
+def verdict(name: str, claim: str, values: np.ndarray, p: float | None = None, many: bool = True) -> dict:
+    """A line of the table, from the value and its draws."""
     draws = values[1:][np.isfinite(values[1:])]
     if not np.isfinite(values[0]) or len(draws) < 20:
-        return {"architecture": name, "claim": claim, "value": None, "low": None, "high": None, "holds": "not tested"}
+        empty = dict.fromkeys(("value", "low", "high", "p"))
+        return {"architecture": name, "claim": claim, **empty, "holds": "not tested"}
     low, high = (float(bound) for bound in np.quantile(draws, [0.025, 0.975]))
-    holds = "yes" if low > 0 else "no" if high < 0 else "undecided"
-    return {"architecture": name, "claim": claim, "value": float(values[0]), "low": low, "high": high, "holds": holds}
+    holds = "yes" if low > 0 and (p is None or p <= 0.05 or not many) else "no" if high < 0 else "undecided"
+    found = {"value": float(values[0]), "low": low, "high": high, "p": p}
+    return {"architecture": name, "claim": claim, **found, "holds": holds}
 
 
 def check(runs: dict[str, Run]) -> list[dict]:
@@ -98,11 +124,15 @@ def check(runs: dict[str, Run]) -> list[dict]:
             layers = run.of_kind(kind)
             if len(layers) >= 3:
                 orders[name, kind] = run.order(layers)
-                lines.append(verdict(name, f"{kind} layers: nearer in depth is more alike", orders[name, kind]))
+                claim, p = f"{kind} layers: nearer in depth is more alike", chance(run.only_value().order, layers)
+                lines.append(verdict(name, claim, orders[name, kind], p, len(layers) >= 5))
             if len(layers) >= 4 and kind == "cnn":
                 lines.append(verdict(name, "the same, among the more alike half of the pairs", run.order(layers, True)))
             if len(layers) >= 3 and kind == "lstm":
-                lines.append(verdict(name, "lstm layers converge bottom-up", run.bottom_up(layers)))
+                p = chance(run.only_value().bottom_up, layers)
+                lines.append(
+                    verdict(name, "lstm layers converge bottom-up", run.bottom_up(layers), p, len(layers) >= 5)
+                )
     regular = {key: order for key, order in orders.items() if key[1] != "transformer"}
     for (name, _), order in ((key, order) for key, order in orders.items() if key[1] == "transformer"):
         for (other, kind), theirs in regular.items():
@@ -124,11 +154,12 @@ def main() -> None:
     for measure in args.measures:
         every[measure] = check({name: Run(Path(folder), measure) for name, folder in folders.items()})
         text.append(
-            f"{measure}\n\n| architecture | claim | value | 95 % interval | holds here |\n|---|---|---|---|---|"
+            f"{measure}\n\n| architecture | claim | value | 95 % interval | p | holds here |\n|---|---|---|---|---|---|"
         )
         for line in every[measure]:
             known = line["value"] is not None
             value = f"{line['value']:.2f} | {line['low']:.2f} to {line['high']:.2f}" if known else "– | –"
+            value += f" | {line['p']:.3f}" if line["p"] is not None else " | –"
             text.append(f"| {line['architecture']} | {line['claim']} | {value} | {line['holds']} |")
         text.append("")
     write_whole(args.output / "claims.json", json.dumps(every, indent=2) + "\n")

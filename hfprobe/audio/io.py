@@ -120,6 +120,7 @@ def save_audio(path, waveform, sampling_rate: int = 16000) -> tuple[str, ...]:
         AudioError: Another suffix, another shape, no samples, or NaN.
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save_audio(Path(folder) / "a.wav", np.array([0.0, 0.5, 1.5]))
         ('clipped 1 of 3 samples (peak 1.50)',)

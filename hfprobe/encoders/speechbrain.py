@@ -8,6 +8,7 @@ from files only, and read with hooks; padding is kept out by encoding utterances
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,9 +91,12 @@ def load_speechbrain(
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = _load(folder)
-        if random_init:
-            _randomise(network, folder, seed)
+        try:
+            network = _load(folder)
+            if random_init:
+                _randomise(network, folder, seed)
+        finally:
+            forget_lazy_modules()
     name = (name or folder.resolve().name) + (f"-random{seed}" if random_init else "")
     for module in network.modules():
         if hasattr(module, "layerdrop_prob"):
@@ -112,6 +116,17 @@ def load_speechbrain(
     texts = {place.name: place.text for place in places}
     encoder.layers = tuple(replace(spec, tap=texts[spec.name]) for spec in encoder.layers)
     return encoder
+
+
+def forget_lazy_modules() -> None:
+    """Take SpeechBrain's placeholders for optional packages (k2 and others) out of ``sys.modules``.
+
+    They raise when anything looks at them, and what walks through all modules (``inspect``, debuggers, hypothesis)
+    would fail for the rest of the process. The real modules stay, and can be imported as before.
+    """
+    for name, module in list(sys.modules.items()):
+        if type(module).__module__ == "speechbrain.utils.importutils":
+            del sys.modules[name]
 
 
 class _Network(nn.Module):

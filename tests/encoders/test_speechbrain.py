@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from hyperpyyaml import load_hyperpyyaml
@@ -235,3 +238,14 @@ def test_code_must_be_trusted_and_files_must_be_there(tmp_path):
     assert "\n" not in str(caught.value)
     with pytest.raises(EncoderError, match="unknown option weights for a SpeechBrain encoder"):
         load_speechbrain(tmp_path, trust_remote_code=True, weights="x")
+
+
+def test_no_placeholder_is_left_that_breaks_who_looks_at_all_modules():
+    code = (
+        "import sys\nfrom hfprobe.encoders.speechbrain import forget_lazy_modules\n"
+        "import speechbrain.inference.interfaces\nforget_lazy_modules()\n"
+        "for module in list(sys.modules.values()):\n    getattr(module, '__file__', None)\n"
+        "import speechbrain.utils.importutils, speechbrain.lobes.models.CRDNN\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-1000:]

@@ -14,19 +14,20 @@ import torch
 import torch.nn.functional as F
 from espnet2.asr.encoder.rnn_encoder import RNNEncoder
 from espnet2.asr.encoder.vgg_rnn_encoder import VGGRNNEncoder
+from espnet2.asr.frontend.abs_frontend import AbsFrontend
 from espnet2.asr.frontend.default import DefaultFrontend
 from torch import Tensor, nn
 
 from hfprobe.encoders.base import SpeechEncoder, SpeechEncoderOutput
 from hfprobe.encoders.espnet.decoding import CTCText
+from hfprobe.encoders.espnet.frame_axis import frame_axis
 from hfprobe.encoders.espnet.frontend import DeltaFrontend, log_mel, valid_frames
+from hfprobe.encoders.espnet.frontends import SAMPLING_RATE, check_frontend, check_preencoder
 from hfprobe.encoders.espnet.layers import layer_specs
 from hfprobe.encoders.espnet.normalize import PerUtteranceMVN, StoredMVN
 from hfprobe.encoders.espnet.recurrent import run_recurrent_layer
+from hfprobe.encoders.espnet.stock import preencode, stock_features
 from hfprobe.encoders.espnet.vgg import flatten_map, halve, vgg_maps
-from hfprobe.errors import EncoderError
-
-SAMPLING_RATE = 16000
 
 
 class EspnetEncoder(SpeechEncoder):
@@ -40,11 +41,13 @@ class EspnetEncoder(SpeechEncoder):
 
     Args:
         name: Short name for results.
-        frontend: ESPnet's ``DefaultFrontend`` (no enhancement) or a `DeltaFrontend`, at 16 kHz.
+        frontend: A stock frontend of ESPnet (no enhancement) or a `DeltaFrontend`, at 16 kHz. All but these two and
+            ``DefaultFrontend`` run as in ``eval()``, always: no dropout, masking or LayerDrop.
         normalize: Feature normaliser, or None.
         encoder: ESPnet's ``RNNEncoder`` or ``VGGRNNEncoder``.
         ctc: Linear layer from the encoder's output to token scores, or None.
         text: How tokens become text, or None; needs ``ctc``.
+        preencoder: ESPnet's ``LinearProjection`` or ``LightweightSincConvs`` between features and encoder, or None.
 
     Raises:
         EncoderError: If the parts are of a kind that is not supported or do not fit one another.
@@ -53,21 +56,28 @@ class EspnetEncoder(SpeechEncoder):
     def __init__(
         self,
         name: str,
-        frontend: DefaultFrontend,
+        frontend: AbsFrontend,
         normalize: StoredMVN | PerUtteranceMVN | None,
         encoder: RNNEncoder | VGGRNNEncoder,
         ctc: nn.Linear | None = None,
         text: CTCText | None = None,
+        preencoder: nn.Module | None = None,
     ):
-        _check_frontend(frontend)
-        super().__init__(name, layer_specs(encoder, frontend.output_size(), frontend.hop_length))
+        check_frontend(frontend)
+        if preencoder is not None:
+            check_preencoder(preencoder, frontend)
+        axis = frame_axis(frontend)
+        width = (frontend if preencoder is None else preencoder).output_size()
+        super().__init__(name, layer_specs(encoder, width, axis.stride, axis.offset))
+        self.axis = axis
         self.frontend = frontend
         self.normalize = normalize
+        self.preencoder = preencoder
         self.encoder = encoder
         self.ctc = nn.ModuleDict({"ctc_lo": ctc}) if ctc is not None else None
         self.text = text
         self.sampling_rate = SAMPLING_RATE
-        self.min_samples = frontend.stft.n_fft // 2 + 1
+        self.min_samples = axis.fewest
         # Where ESPnet itself would let padding in: unmasked convolutions, the STFT's reflection, padded
         # variance.
         padded_variance = isinstance(normalize, PerUtteranceMVN) and normalize.norm_vars
@@ -76,14 +86,14 @@ class EspnetEncoder(SpeechEncoder):
         )
 
     def hidden_lengths_for(self, samples: int | Tensor) -> tuple[int | Tensor, ...]:
-        """Frames of each layer: ``1 + samples // hop`` mel frames, rounded up at each halving."""
-        hop = self.frontend.hop_length
-        frames = 1 + samples // hop
+        """Frames of each layer: those of the frontend (``1 + samples // hop`` mel frames), halved, rounded up."""
+        hop = self.axis.stride
+        frames = self.axis.frames(samples)
         # Rounding up at every halving is the same as rounding up once.
         return tuple(-(-frames // (spec.stride // hop)) for spec in self.layers)
 
     def features(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised input features of each utterance.
+        """What the encoder reads: features of each utterance, normalised and preencoded.
 
         Args:
             waveforms: ``(batch, samples)``, zeros past each utterance.
@@ -94,9 +104,20 @@ class EspnetEncoder(SpeechEncoder):
         """
         if isinstance(self.frontend, DeltaFrontend):
             features, frames = self.frontend(waveforms, lengths)
-        else:
+        elif isinstance(self.frontend, DefaultFrontend):
             features, frames = log_mel(self.frontend, waveforms, lengths)
-        return (features if self.normalize is None else self.normalize(features, frames)), frames
+        else:
+            features, frames = stock_features(self.frontend, self.axis.frames, waveforms, lengths)
+        if self.normalize is not None:
+            features = self.normalize(features, frames)
+        return (features if self.preencoder is None else preencode(self.preencoder, features, frames)), frames
+
+    def train(self, mode: bool = True) -> EspnetEncoder:
+        """Switch dropout and batch norm; stock frontends other than the default one stay in ``eval()``."""
+        super().train(mode)
+        if not isinstance(self.frontend, DefaultFrontend):
+            self.frontend.eval()
+        return self
 
     def _encode(self, waveforms: Tensor, lengths: Tensor, keep: frozenset[str]) -> SpeechEncoderOutput:
         states: list[Tensor | None] = []
@@ -154,21 +175,6 @@ class EspnetEncoder(SpeechEncoder):
         return [
             self.text.decode(row[:size]) for row, size in zip(best, output.hidden_lengths[-1].tolist(), strict=True)
         ]
-
-
-def _check_frontend(frontend: DefaultFrontend) -> None:
-    """Refuse frontends whose features `log_mel` would not reproduce."""
-    if not isinstance(frontend, DefaultFrontend) or frontend.stft is None:
-        kind = type(frontend).__name__
-        raise EncoderError(f"expected ESPnet's default frontend with an STFT, or 'delta', got {kind}")
-    enhancement = frontend.frontend
-    if enhancement is not None and (enhancement.wpe is not None or enhancement.beamformer is not None):
-        raise EncoderError("expected a frontend without WPE or beamformer, got one: it is not supported")
-    if not frontend.stft.center:
-        raise EncoderError("expected a centred STFT, got center: false: it is not supported")
-    rate = frontend.logmel.mel_options["sr"]
-    if rate != SAMPLING_RATE:
-        raise EncoderError(f"expected an encoder for {SAMPLING_RATE} Hz, got {rate} Hz: it is not supported")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from espnet.nets.pytorch_backend.transformer.attention import LegacyRelPositionMultiHeadedAttention
 from espnet2.asr.encoder.e_branchformer_encoder import EBranchformerEncoder
-from espnet2.asr.frontend.default import DefaultFrontend
+from espnet2.asr.frontend.abs_frontend import AbsFrontend
 from torch import Tensor, nn
 
 from hfprobe.encoders.espnet.adapter import EspnetEncoder
@@ -50,18 +50,20 @@ class EspnetAttentionEncoder(EspnetEncoder):
 
     Args:
         name: Short name for results.
-        frontend: ESPnet's ``DefaultFrontend`` (no enhancement) or a `DeltaFrontend`, at 16 kHz.
+        frontend: A stock frontend of ESPnet or a `DeltaFrontend`, at 16 kHz, as for `EspnetEncoder`.
         normalize: Feature normaliser, or None.
         encoder: ESPnet's ``TransformerEncoder``, ``ConformerEncoder``, ``BranchformerEncoder`` or
             ``EBranchformerEncoder``.
         ctc: Linear layer from the encoder's output to token scores, or None.
         text: How tokens become text, or None; needs ``ctc``.
+        preencoder: ESPnet's ``LinearProjection`` or ``LightweightSincConvs`` between features and encoder, or None.
 
     Raises:
         EncoderError: If the parts are of a kind that is not supported or do not fit one another.
 
     Example:
         >>> from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
+        >>> from espnet2.asr.frontend.default import DefaultFrontend
         >>> network = ConformerEncoder(80, 8, 2, linear_units=8, num_blocks=2, rel_pos_type="latest")
         >>> encoder = EspnetAttentionEncoder("tiny", DefaultFrontend(hop_length=160), None, network)
         >>> [(spec.name, spec.stride, spec.offset) for spec in encoder.layers]
@@ -71,15 +73,16 @@ class EspnetAttentionEncoder(EspnetEncoder):
     def __init__(
         self,
         name: str,
-        frontend: DefaultFrontend,
+        frontend: AbsFrontend,
         normalize: StoredMVN | PerUtteranceMVN | None,
         encoder: AttentionEncoder,
         ctc: nn.Linear | None = None,
         text: CTCText | None = None,
+        preencoder: nn.Module | None = None,
     ):
-        _check_encoder(encoder, frontend.output_size(), ctc)
-        super().__init__(name, frontend, normalize, encoder, ctc, text)
-        self.min_samples = max(self.min_samples, (fewest_frames(convolutions(encoder.embed)) - 1) * frontend.hop_length)
+        _check_encoder(encoder, (frontend if preencoder is None else preencoder).output_size(), ctc)
+        super().__init__(name, frontend, normalize, encoder, ctc, text, preencoder)
+        self.min_samples = max(self.min_samples, self.axis.samples_for(fewest_frames(convolutions(encoder.embed))))
         # Where ESPnet itself would let padding in: convolutions over time, and the legacy relative positions.
         self.padding_sensitive = self.padding_sensitive or any(
             isinstance(module, LegacyRelPositionMultiHeadedAttention) or _reads_neighbours(module)
@@ -90,8 +93,8 @@ class EspnetAttentionEncoder(EspnetEncoder):
             self._outside_fingerprint = ()
 
     def hidden_lengths_for(self, samples: int | Tensor) -> tuple[int | Tensor, ...]:
-        """Frames of each layer: ``1 + samples // hop`` mel frames, less what each convolution takes."""
-        frames = 1 + samples // self.frontend.hop_length
+        """Frames of each layer: those of the frontend, less what each convolution takes."""
+        frames = self.axis.frames(samples)
         counts = []
         for convolution in convolutions(self.encoder.embed):
             frames = frames_after([convolution], frames)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from espnet2.asr.encoder.branchformer_encoder import BranchformerEncoder
 from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
 from espnet2.asr.encoder.e_branchformer_encoder import EBranchformerEncoder
@@ -23,13 +25,16 @@ BLOCK_NAMES: dict[type[nn.Module], str] = {
 }
 
 
-def layer_specs(encoder: RNNEncoder | VGGRNNEncoder | AttentionEncoder, input_dim: int, hop: int) -> list[LayerSpec]:
+def layer_specs(
+    encoder: RNNEncoder | VGGRNNEncoder | AttentionEncoder, input_dim: int, hop: int, start: int = 0
+) -> list[LayerSpec]:
     """List the layers from the input to the encoder's output.
 
     Args:
         encoder: ESPnet's encoder.
         input_dim: Width of the feature frames.
-        hop: Samples from one feature frame to the next; the first is centred on sample 0.
+        hop: Samples from one feature frame to the next.
+        start: Sample on which the first feature frame is centred.
 
     Returns:
         Specifications in the order of the network.
@@ -38,6 +43,14 @@ def layer_specs(encoder: RNNEncoder | VGGRNNEncoder | AttentionEncoder, input_di
         EncoderError: If the features do not divide into the convolutions' channels or are too narrow for
             them, or a subsampling factor is neither 1 nor 2.
     """
+    specs = _specs_from_zero(encoder, input_dim, hop)
+    return [replace(spec, offset=spec.offset + start) for spec in specs]
+
+
+def _specs_from_zero(
+    encoder: RNNEncoder | VGGRNNEncoder | AttentionEncoder, input_dim: int, hop: int
+) -> list[LayerSpec]:
+    """The layers where the first feature frame is centred on sample 0."""
     if isinstance(encoder, AttentionEncoder):
         specs = convolution_specs(convolutions(encoder.embed), input_dim, hop)
         return specs + _block_specs(encoder, *((specs[-1].stride, specs[-1].offset) if specs else (hop, 0)))

@@ -24,7 +24,6 @@ from espnet2.asr.encoder.e_branchformer_encoder import EBranchformerEncoder
 from espnet2.asr.encoder.rnn_encoder import RNNEncoder
 from espnet2.asr.encoder.transformer_encoder import TransformerEncoder
 from espnet2.asr.encoder.vgg_rnn_encoder import VGGRNNEncoder
-from espnet2.asr.frontend.default import DefaultFrontend
 from torch import Tensor, nn
 from typeguard import TypeCheckError
 
@@ -33,7 +32,7 @@ from hfprobe.encoders.espnet.archive import is_archive, unpack
 from hfprobe.encoders.espnet.attentive import EspnetAttentionEncoder
 from hfprobe.encoders.espnet.decoding import CTCText
 from hfprobe.encoders.espnet.experiment import Experiment, open_experiment, read_weights
-from hfprobe.encoders.espnet.frontend import FRONTEND_NAME, DeltaFrontend
+from hfprobe.encoders.espnet.frontends import LEARNED, PREENCODERS, frontend_class, frontend_options
 from hfprobe.encoders.espnet.layers import AttentionEncoder
 from hfprobe.encoders.espnet.normalize import PerUtteranceMVN, StoredMVN
 from hfprobe.errors import EncoderError
@@ -46,7 +45,6 @@ ENCODERS: dict[str, type[nn.Module]] = {
     "branchformer": BranchformerEncoder,
     "e_branchformer": EBranchformerEncoder,
 }
-FRONTENDS: dict[str, type[DefaultFrontend]] = {"default": DefaultFrontend, FRONTEND_NAME: DeltaFrontend}
 NORMALIZERS = ("global_mvn", "utterance_mvn")
 # Parts of a recogniser that lie beside or after the encoder: their weights are not read.
 _IGNORED = ("decoder.", "joint_network.", "specaug.", "criterion_att.", "criterion_transducer.")
@@ -68,8 +66,8 @@ def load_espnet(
         path: Experiment folder, unpacked archive with ``meta.yaml``, packed ``.zip``, or a weight file inside
             an experiment folder.
         weights: Name of the weight file; chosen by `experiment.find_weights` where None.
-        random_init: Leave encoder and CTC head at PyTorch's random initialisation (the floor); frontend and
-            normalisation are still those of the experiment.
+        random_init: Leave encoder and CTC head at PyTorch's random initialisation (the floor), and so preencoder and
+            the frontends ``wav2vec_cnn`` and ``huggingface``; others and normalisation are still the experiment's.
         seed: Of the random initialisation.
         name: Name of the encoder; that of the folder where None. ``-random<seed>`` is added to a random one.
 
@@ -96,7 +94,8 @@ def load_espnet(
         state = {k: value for k, value in stored.items() if not k.startswith(_IGNORED) and not _TABLE.fullmatch(k)}
         _check_state(model, state, experiment.weights)
     if random_init:
-        state.update({k: v for k, v in model.state_dict().items() if k.startswith(("encoder.", "ctc."))})
+        learned = ("encoder.", "ctc.", "preencoder.", *(("frontend.",) if isinstance(model.frontend, LEARNED) else ()))
+        state.update({k: v for k, v in model.state_dict().items() if k.startswith(learned)})
         model.name = f"{model.name}-random{seed}"
     model.load_state_dict(state, strict=True)
     return model.eval()
@@ -105,15 +104,15 @@ def load_espnet(
 def _build(experiment: Experiment, name: str) -> EspnetEncoder:
     """Make the parts that ``config.yaml`` describes, with random weights."""
     config = experiment.config
-    for part in ("preencoder", "postencoder"):
-        if config.get(part) is not None:
-            got = config[part]
-            raise EncoderError(f"{part} {got!r} of {experiment.folder} is not supported: only none is")
-    frontend_class = _choose("frontend", config.get("frontend", "default"), FRONTENDS, experiment)
+    if config.get("postencoder") is not None:
+        got = config["postencoder"]
+        raise EncoderError(f"postencoder {got!r} of {experiment.folder} is not supported: only none is")
     encoder_class = _choose("encoder", config.get("encoder", "rnn"), ENCODERS, experiment)
-    frontend = _make(frontend_class, config.get("frontend_conf"), "frontend_conf", experiment)
+    frontend = _frontend(config.get("frontend", "default"), config.get("frontend_conf"), experiment)
     width = frontend.output_size()
     normalize = _normalizer(config.get("normalize"), config.get("normalize_conf") or {}, width, experiment)
+    preencoder = _preencoder(config.get("preencoder"), config.get("preencoder_conf") or {}, experiment)
+    width = width if preencoder is None else preencoder.output_size()
     encoder = _make(encoder_class, config.get("encoder_conf"), "encoder_conf", experiment, input_size=width)
     model_conf = config.get("model_conf") or {}
     ctc = text = None
@@ -127,7 +126,27 @@ def _build(experiment: Experiment, name: str) -> EspnetEncoder:
             # ESPnet's model adds it to the encoder, because it is the model that knows the tokens.
             encoder.conditioning_layer = nn.Linear(len(text.tokens), encoder.output_size())
     kind = EspnetAttentionEncoder if isinstance(encoder, AttentionEncoder) else EspnetEncoder
-    return kind(name, frontend, normalize, encoder, ctc, text)
+    return kind(name, frontend, normalize, encoder, ctc, text, preencoder)
+
+
+def _frontend(kind: str | None, conf: dict[str, Any] | None, experiment: Experiment) -> nn.Module:
+    """The frontend of the configuration, without the copy of its pretrained weights that ESPnet keeps."""
+    make = frontend_class(kind, experiment.folder)
+    frontend = _make(make, frontend_options(kind, conf, experiment.folder), "frontend_conf", experiment).cpu()
+    if hasattr(frontend, "pretrained_params"):
+        frontend.pretrained_params = None
+    return frontend
+
+
+def _preencoder(kind: str | None, conf: dict[str, Any], experiment: Experiment) -> nn.Module | None:
+    """The preencoder of the configuration."""
+    if kind is None:
+        return None
+    make = _choose("preencoder", kind, PREENCODERS, experiment)
+    if kind == "linear" and not {"input_size", "output_size"} <= conf.keys():
+        place = experiment.folder
+        raise EncoderError(f"preencoder 'linear' of {place} is not supported without input_size and output_size")
+    return _make(make, conf, "preencoder_conf", experiment)
 
 
 def _choose(kind: str, value: str | None, choices: dict[str, type], experiment: Experiment) -> type:
@@ -153,7 +172,10 @@ def _make(
     try:
         with _quiet():
             return make(**options)
-    except (TypeError, ValueError, TypeCheckError, NotImplementedError, RuntimeError) as error:
+    except (
+        *(TypeError, ValueError, TypeCheckError, NotImplementedError, RuntimeError),
+        *(AttributeError, ImportError, OSError),
+    ) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
     except KeyError as error:
         reason = f"unknown value {error}"

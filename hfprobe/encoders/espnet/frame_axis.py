@@ -147,7 +147,14 @@ def _measured(frontend: AbsFrontend, start: int = 16000) -> FrameAxis:
     finally:
         for module, training in modes:
             module.training = training
-    drift = torch.tensor(drifts)
-    clear = bool(torch.isfinite(drift).all()) and float((drift - drift.median()).abs().max()) <= 2 * stride
-    # Where no frame stands out, the first is taken to be centred on the samples that it needs.
-    return FrameAxis(stride, max(round(float(drift.mean())) if clear else rule.first // 2, 0), ((1, rule),), fewest)
+    return FrameAxis(stride, _offset(torch.tensor(drifts), rule), ((1, rule),), fewest)
+
+
+def _offset(drifts: Tensor, rule: FrameRule) -> int:
+    """Centre of the first frame, the same whatever the weights were in the trial."""
+    window = max(rule.first // 2, 0)
+    drift, step = float(drifts.mean()), rule.stride / 8
+    # Where no frame stands out, or the middle of the samples that the first frame needs is as good, that middle.
+    if not float((drifts - drift).abs().max()) <= 2 * rule.stride or abs(drift - window) <= 2 * step:
+        return window
+    return max(round(round(drift / step) * step), 0)

@@ -6,7 +6,9 @@ Weights come from the checkpoint alone. Options that would make a constructor fe
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -168,11 +170,18 @@ def _check_whisper(options: Mapping[str, Any]) -> None:
     import whisper
 
     size = options.get("whisper_model", "small")
-    address = getattr(whisper, "_MODELS", {}).get(size, f"{size}.pt")
+    address = getattr(whisper, "_MODELS", {}).get(size)
     # The package's own default folder.
-    place = Path(options.get("download_dir") or Path.home() / ".cache" / "whisper") / address.rsplit("/", 1)[-1]
-    if not place.is_file():
-        raise EncoderError(f"expected the weights of Whisper {size!r} at {place}: nothing is downloaded")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whisper"
+    place = Path(options.get("download_dir") or cache) / (address or f"{size}.pt").rsplit("/", 1)[-1]
+    # A file with another checksum than the one in the address would be fetched again.
+    if not place.is_file() or (address and _checksum(place) != address.split("/")[-2]):
+        raise EncoderError(f"expected the weights of Whisper {size!r}, whole, at {place}: nothing is downloaded")
+
+
+def _checksum(place: Path) -> str:
+    with place.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_frontend(frontend: nn.Module) -> None:

@@ -108,6 +108,8 @@ class SpeechEncoder(nn.Module):
         lengths: Tensor | Sequence[int] | None = None,
         output_hidden_states: bool = True,
         layers: Sequence[str] | None = None,
+        *,
+        sampling_rate: int | None = None,
     ) -> SpeechEncoderOutput:
         """Encode a batch of utterances.
 
@@ -118,15 +120,22 @@ class SpeechEncoder(nn.Module):
             output_hidden_states: Whether to return every layer, not just the last.
             layers: Names of the layers to keep, in the order wanted; the others are freed as soon as the next
                 layer has read them. All layers where None.
+            sampling_rate: Rate of the waveforms in Hz, to be checked; not checked where None, since samples do not
+                tell their rate.
 
         Returns:
             The hidden states and their lengths (of every layer, or of those in ``layers``, in that order) and, with
             a CTC head, the logits.
 
         Raises:
-            EncoderError: If the input is of the wrong shape, type or device, holds NaN, or is too short.
+            EncoderError: If the input is of the wrong shape, type, device or rate, holds NaN, or is too short.
             LayerError: If ``layers`` names one that does not exist, or one twice.
         """
+        if sampling_rate is not None and sampling_rate != self.sampling_rate:
+            raise EncoderError(
+                f"encoder {self.name} expected audio at {self.sampling_rate} Hz, got {sampling_rate} Hz: resample it, as "
+                f"hfprobe.audio.load_audio(path, sampling_rate={self.sampling_rate}) does"
+            )
         wanted = self._positions(layers)
         waveforms, lengths = self.check_input(waveforms, lengths)
         keep = frozenset(self.layers[i].name for i in wanted) if output_hidden_states else frozenset()

@@ -80,3 +80,11 @@ def test_fingerprint_sees_weights_and_layers_but_neither_name_nor_head():
     other = Sums()
     other.layers = (LayerSpec("sum", 1, 320, 0, "sum of 320 samples"),)
     assert other.fingerprint != first
+
+
+def test_audio_at_another_rate_is_refused_where_the_rate_is_known():
+    encoder = Sums()
+    waveforms = torch.zeros(1, 800)
+    assert encoder(waveforms, sampling_rate=16000).last_hidden_state.shape == encoder(waveforms).last_hidden_state.shape
+    with pytest.raises(EncoderError, match=r"expected audio at 16000 Hz, got 8000 Hz: resample it"):
+        encoder(waveforms, sampling_rate=8000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +18,6 @@ from hfprobe.similarity.moments import moved_gram
 from hfprobe.similarity.score import Similarity
 from hfprobe.similarity.views import View, check_rank_option, full_view_of_scatter, principal_view_of_scatter
 
-if TYPE_CHECKING:
-    from hfprobe.similarity.accumulator import PairAccumulator
-
 MEASURES = ("mean_cca", "svcca", "pwcca", "linear_cka", "linear_cka_debiased")
 MIN_GROUPS = 5
 
@@ -29,13 +26,13 @@ class Snapshot:
     """Centred moments for given weights of the groups, and what was already computed from them.
 
     Args:
-        moments: Where they come from.
+        moments: The `PairAccumulator` that they come from.
         weights: How often each group counts ``(groups,)``.
         variance: Share of variance that SVCCA keeps.
         rank: ``"error"`` or ``"reduce"``, as for `mean_cca`.
     """
 
-    def __init__(self, moments: PairAccumulator, weights: Tensor, variance: float = 0.99, rank: str = "error"):
+    def __init__(self, moments: Any, weights: Tensor, variance: float = 0.99, rank: str = "error"):
         self.moments, self.variance, self.rank = moments, variance, rank
         self.weights = weights.to(moments.device, torch.float64)
         self.n = float(self.weights @ moments.counts.to(torch.float64))
@@ -142,7 +139,7 @@ class Snapshot:
 
 
 def scores(
-    moments: PairAccumulator,
+    moments: Any,
     measures: Sequence[str],
     pairs: Sequence[tuple[str, str]],
     replicates: int = 0,

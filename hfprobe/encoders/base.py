@@ -133,8 +133,8 @@ class SpeechEncoder(nn.Module):
         """
         if sampling_rate is not None and sampling_rate != self.sampling_rate:
             raise EncoderError(
-                f"encoder {self.name} expected audio at {self.sampling_rate} Hz, got {sampling_rate} Hz: resample it, as "
-                f"hfprobe.audio.load_audio(path, sampling_rate={self.sampling_rate}) does"
+                f"encoder {self.name} expected audio at {self.sampling_rate} Hz, got {sampling_rate} Hz: "
+                f"resample it, as hfprobe.audio.load_audio(path, sampling_rate={self.sampling_rate}) does"
             )
         wanted = self._positions(layers)
         waveforms, lengths = self.check_input(waveforms, lengths)

@@ -7,7 +7,8 @@ pairs are cut into several passes over the data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +18,13 @@ from torch import Tensor
 from hfprobe.analysis.conditions import Condition, apply_condition
 from hfprobe.analysis.test_set import TestSet, length_batches
 from hfprobe.data import NoiseCorpus, pad_waveforms
-from hfprobe.errors import ConfigError, DatasetError
+from hfprobe.errors import ConfigError, DatasetError, MeasureError
 from hfprobe.results import METRICS, ResultRow
 from hfprobe.similarity import PairAccumulator, Similarity, TimeGrid, common_grid, draw_frames, plan_passes
 from hfprobe.similarity.finish import MEASURES, MIN_GROUPS
 from hfprobe.similarity.grid import on_grid, shared_points, speech_frames
+
+logger = logging.getLogger(__name__)
 
 BATCH_SAMPLES = 16000 * 40
 GIBIBYTE = 2**30
@@ -165,14 +168,11 @@ def compare(
         raise ConfigError("no pair of layers to compare; give an encoder of two layers or a second encoder")
     stream = _Frames(sources, test, settings, noise, device)
     names = [(a.key, b.key) for a, b in dict.fromkeys(pairs)]
-    groups = stream.groups
-    # Fewer groups rather than more passes, but never so few that there is no interval.
-    while groups > 2 * MIN_GROUPS and len(plan_passes(stream.dims, names, groups, settings.memory_limit)) > 1:
-        groups //= 2
+    groups, passes = _plan(stream.dims, names, stream.groups, settings.memory_limit)
     found: dict[tuple[str, str, str], Similarity] = {}
     failures: dict[tuple[str, str, str], str] = {}
     frames = 0
-    for part in plan_passes(stream.dims, names, groups, settings.memory_limit):
+    for part in passes:
         moments = stream.accumulate(part, groups, progress)
         frames = moments.n
         if not frames:
@@ -188,6 +188,27 @@ def compare(
         for measure in settings.measures
         for key in [(a.key, b.key, measure)]
     ]
+
+
+def _plan(dims: Mapping[str, int], names: list, groups: int, memory_limit: float) -> tuple[int, list]:
+    """Groups and passes that fit into memory.
+
+    Fewer groups rather than more passes, but never so few that there is no interval; only where not even one pair fits
+    with that many (flattened convolution maps), a single group, and no intervals.
+    """
+    fewer = {groups, max(groups // 2, min(groups, 2 * MIN_GROUPS)), min(groups, MIN_GROUPS), 1}
+    for count in sorted(fewer, reverse=True):
+        try:
+            passes = plan_passes(dims, names, count, memory_limit)
+        except MeasureError:
+            if count == 1:
+                raise
+            continue
+        if len(passes) == 1 or count <= 2 * MIN_GROUPS:
+            if count < min(groups, MIN_GROUPS):
+                logger.warning("no intervals: the moments of these wide layers fit into memory in one group only")
+            return count, passes
+    raise AssertionError("a single group always gives passes or an error")
 
 
 class _Frames:

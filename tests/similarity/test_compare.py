@@ -209,3 +209,18 @@ def test_matrix_within_is_symmetric_and_between_is_not(corpus):
 
 def test_tap_names():
     assert Tap("e", "clean", "l").key == "e clean l"
+
+
+def test_wide_layers_get_fewer_groups_before_they_are_refused(caplog):
+    from hfprobe.analysis.compare import _plan
+    from hfprobe.errors import MeasureError
+
+    dims, pairs = {"a": 1000, "b": 1000, "c": 10}, [("a", "b"), ("b", "c")]
+    one = 3 * 8e6  # two Grams and a cross-Gram of 1000 x 1000 float64
+    assert _plan(dims, pairs, 20, 25 * one)[0] == 20
+    assert _plan(dims, pairs, 20, 12 * one)[0] == 10
+    groups, passes = _plan(dims, pairs, 20, 6 * one)
+    assert groups == 5 and sum(map(len, passes)) == 2 and not caplog.records
+    assert _plan(dims, pairs, 20, 1.1 * one)[0] == 1 and "no intervals" in caplog.text
+    with pytest.raises(MeasureError, match="the limit is"):
+        _plan(dims, pairs, 20, 0.5 * one)

@@ -118,7 +118,7 @@ def test_checkpoints_are_found_in_the_order_of_training(tiny):
         (["--layers", "blstm1"], 1, "no pair of layers"),
         (["--snr", "loud"], 1, "neither 'clean' nor"),
         (["--checkpoints"], 1, "two checkpoints or more"),
-        (["--memory", "0.00001"], 1, "the limit is"),
+        (["--memory", "0.000001"], 1, "the limit is"),
         (["--memory", "0"], 2, "above 0"),
         (["--grid", "cubic"], 2, "invalid choice"),
         (["--replicates", "-1"], 1, "0 or more"),

@@ -196,19 +196,18 @@ def _plan(dims: Mapping[str, int], names: list, groups: int, memory_limit: float
     Fewer groups rather than more passes, but never so few that there is no interval; only where not even one pair fits
     with that many (flattened convolution maps), a single group, and no intervals.
     """
-    fewer = {groups, max(groups // 2, min(groups, 2 * MIN_GROUPS)), min(groups, MIN_GROUPS), 1}
-    for count in sorted(fewer, reverse=True):
+    enough = min(groups, MIN_GROUPS)
+    for count in (groups, min(groups, 2 * MIN_GROUPS), enough):
         try:
             passes = plan_passes(dims, names, count, memory_limit)
         except MeasureError:
-            if count == 1:
-                raise
             continue
         if len(passes) == 1 or count <= 2 * MIN_GROUPS:
-            if count < min(groups, MIN_GROUPS):
-                logger.warning("no intervals: the moments of these wide layers fit into memory in one group only")
             return count, passes
-    raise AssertionError("a single group always gives passes or an error")
+    passes = plan_passes(dims, names, 1, memory_limit)
+    if enough > 1:
+        logger.warning("no intervals: the moments of these wide layers fit into memory in one group only")
+    return 1, passes
 
 
 class _Frames:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import stat
 import tempfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -219,3 +221,33 @@ def test_missing_weights_are_named_and_the_folder_is_removed(packed, scratch):
 def test_safe_names():
     assert is_safe_member("exp/asr train/1epoch.pth") and is_safe_member("a..b/c.yaml")
     assert not any(is_safe_member(name) for name in ("", "..", "a/..", "/a", "a\\b", "a\nb", "d:/x"))
+
+
+class Hostile:
+    """A pickle that writes a file when it is read."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.touch, (self.marker,)
+
+
+def test_a_file_that_a_frontend_names_is_read_as_tensors_only(tmp_path, monkeypatch):
+    from espnet2.asr.frontend import espnet_ssl
+
+    from hfprobe.encoders.espnet import loading
+
+    marker, weights = tmp_path / "ran", tmp_path / "upstream.pth"
+    torch.save({"x": Hostile(marker)}, weights)
+
+    def build_model_from_file(config, path, device):
+        return torch.load(path, weights_only=False), None  # as ESPnet does
+
+    monkeypatch.setattr(espnet_ssl.SSLTask, "build_model_from_file", staticmethod(build_model_from_file))
+    experiment = SimpleNamespace(folder=tmp_path)
+    with pytest.raises(EncoderError, match="frontend_conf .* does not fit ESPnetSSLFrontend"):
+        loading._frontend("espnet_ssl", {"frontend_conf": {"path_or_url": "upstream.pth"}}, experiment)
+    assert not marker.exists() and "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
+    torch.load(weights, weights_only=False)  # the file does what it is meant to
+    assert marker.exists()

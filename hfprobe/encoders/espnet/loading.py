@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+import os
+import pickle
 import re
 import traceback
 from collections.abc import Callable, Iterator
@@ -170,11 +172,11 @@ def _make(
         # Its half-precision kernels would give other numbers wherever they happen to be installed.
         options["use_flash_attn"] = False
     try:
-        with _quiet():
+        with _quiet(), tensors_only():
             return make(**options)
     except (
         *(TypeError, ValueError, TypeCheckError, NotImplementedError, RuntimeError),
-        *(AttributeError, ImportError, OSError),
+        *(AttributeError, ImportError, OSError, pickle.UnpicklingError),
     ) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
     except KeyError as error:
@@ -183,6 +185,25 @@ def _make(
         # ESPnet checks most combinations of options by bare assertions: the line itself says what was expected.
         reason = f"{type(error).__name__} at `{traceback.extract_tb(error.__traceback__)[-1].line}`"
     raise EncoderError(f"{key} of {experiment.folder} does not fit {make.__name__}: {reason}")
+
+
+@contextlib.contextmanager
+def tensors_only() -> Iterator[None]:
+    """Let ``torch.load`` read tensors alone, whatever a caller asks for.
+
+    ESPnet and S3PRL read the file that a frontend's ``path_or_url`` names with ``weights_only=False``; in an archive or
+    a repository of somebody else that file could run code.
+    """
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 @contextlib.contextmanager

@@ -26,10 +26,14 @@ from hfprobe.errors import HfprobeError
 from hfprobe.files import write_whole
 
 METRICS = (
-    "eer", "mindcf", "stoi", "estoi", "pesq", "si_sdr", "wer", "cer", "her", "mel_l1",
+    "eer", "mindcf", "stoi", "estoi", "pesq", "pesq_nb", "si_sdr", "log_mel", "wer", "cer", "her", "mel_l1",
+    "stoi_input", "estoi_input", "pesq_input", "pesq_nb_input", "si_sdr_input", "log_mel_input",
     "mean_cca", "svcca", "pwcca", "linear_cka", "linear_cka_debiased", "rbf_cka", "minibatch_cka", "rsa",
-    "accuracy", "invariance",
-    "capacity", "radius", "dimension", "center_correlation",
+    "accuracy", "control_accuracy", "selectivity", "mdl", "compression",
+    "invariance", "cosine", "cosine_other", "distance", "distance_other", "si_sdr_clean", "si_sdr_noisy",
+    "capacity", "radius", "dimension", "center_correlation", "separability", "class_variance",
+    "capacity_shuffled", "radius_shuffled", "dimension_shuffled", "center_correlation_shuffled",
+    "separability_shuffled", "class_variance_shuffled",
 )  # fmt: skip
 CONDITION = re.compile(r"[A-Za-z0-9_.+\-]+(@-?\d+(\.\d+)?dB)?")
 PACKAGES = ("torch", "espnet", "transformers", "datasets")

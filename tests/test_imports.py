@@ -13,12 +13,12 @@ import hfprobe
 ROOT = Path(hfprobe.__file__).resolve().parent
 MODULES = sorted(ROOT.rglob("*.py"))
 ORDER = (
-    "errors", "files", "audio", "metrics", "similarity", "results", "encoders", "testing", "speakers", "data", "probes", "asr", "analysis", "reports", "cli",
+    "errors", "files", "audio", "metrics", "evaluate_modules", "similarity", "manifold", "results", "encoders", "testing", "speakers", "vocoders", "data", "probes", "asr", "analysis", "reports", "cli",
 )  # fmt: skip
 HOMES = {
     "espnet": ("encoders/espnet/", "asr/"),
     "espnet2": ("encoders/espnet/", "asr/"),
-    "datasets": ("data/",),
+    "datasets": ("data/", "evaluate_modules/"),
     "accelerate": ("probes/",),
     "matplotlib": ("reports/",),
     "jinja2": ("reports/",),

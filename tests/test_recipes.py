@@ -114,7 +114,8 @@ def test_every_training_of_the_recipe_is_understood_by_espnet(planned):
             assert args.scheduler_conf["total_steps"] >= args.max_epoch * args.num_iters_per_epoch
     assert names == [
         "blstm_start1", "vgg_blstm_start1", "vgg_blstm_start2",
-        "blstm_baseline", "blstm_robust", "vgg_blstm_baseline", "vgg_blstm_robust",
+        "blstm_baseline", "blstm_robust", "vgg_blstm_baseline_cycle1", "vgg_blstm_baseline",
+        "vgg_blstm_robust_cycle1", "vgg_blstm_robust",
     ]  # fmt: skip
 
 

@@ -1,39 +1,36 @@
 """What is left of speaker and words in each layer: the paper's Table 2 and Figure 4, with ceiling, floor and intervals.
 
 Source: Li, Yuan, Lee, "What does a network layer hear?" (arXiv 1911.01102), sections 2.3, 3.2 and 3.3. Every sound,
-whether natural, vocoded or rebuilt from a layer, goes through the same measures on the same trials. Sounds are made,
-measured and dropped batch by batch, so memory does not grow with the test set.
+whether natural, vocoded or rebuilt from a layer, goes through the same measures on the same trials, and where asked
+back through recognisers. Sounds are made, measured and dropped batch by batch, so memory does not grow with the test
+set.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
 from hfprobe.analysis.conditions import Condition, apply_condition
-from hfprobe.analysis.pairs import check_pairs
+from hfprobe.analysis.pairs import check_pairs, trained_name
+from hfprobe.analysis.systems import AGAINST_INPUT, ANY, Measured
 from hfprobe.analysis.test_set import TestSet, length_batches
-from hfprobe.audio import mel_spectrogram, vocode
+from hfprobe.analysis.words import Reader, can_transcribe
+from hfprobe.audio import mel_spectrogram
 from hfprobe.data import NoiseCorpus, pad_waveforms
-from hfprobe.metrics import Trials, bootstrap_eer, bootstrap_mean, draw_trials, min_dcf, score_pairs
+from hfprobe.errors import ConfigError, EncoderError
+from hfprobe.metrics import all_trials, draw_trials, score_pairs
+from hfprobe.metrics.verification import CONVENTIONS
 from hfprobe.results import ResultRow
+from hfprobe.vocoders import GriffinLim, Vocoder
 
-ANY = "-"  # the encoder of rows that no encoder enters: input and ceiling
 BATCH_SAMPLES = 16000 * 40
 VOCODE_SAMPLES = 16000 * 160
-
-
-@dataclass
-class _System:
-    """What was measured so far on one way of hearing the test set, e.g. (vgg-blstm-robust, cnn1) at 10 dB."""
-
-    embeddings: dict[int, np.ndarray] = field(default_factory=dict)
-    quality: dict[str, dict[int, float | None]] = field(default_factory=lambda: defaultdict(dict))
+TRIALS = {"balanced": draw_trials, "all": lambda speakers, seed: all_trials(speakers)}
+REFERENCES = ("clean", "input")
 
 
 def evaluate(
@@ -48,101 +45,192 @@ def evaluate(
     seed: int = 0,
     device: str = "cpu",
     progress: Callable[[Any], Any] = iter,
+    **options: Any,
 ) -> list[ResultRow]:
     """Measure every layer of every encoder under every condition.
 
     Args:
-        encoders: Pairs of an encoder and its probe bank.
+        encoders: Pairs of an encoder and its probe bank. An encoder with random weights (``random:NAME``) beside NAME
+            is its floor.
         test: Utterances; several per speaker, for verification.
         conditions: Conditions.
         verifier: A speaker encoder of :func:`hfprobe.speakers.load_speaker_encoder`.
         noise: Noise for the noisy conditions; a part that nothing was trained on.
-        quality: Measures against the clean original, of ``stoi``, ``estoi``, ``pesq``, ``si_sdr``.
+        quality: Measures against the clean original, of ``hfprobe.metrics.quality.MEASURES``.
         layers: Layer names (``None``: all; a name that one encoder lacks is left out for that one).
         n_iter: Griffin-Lim iterations.
         seed: Seed of noise draws, trials, phases and bootstrap.
         device: Where encoders, probes and vocoder run.
         progress: Wraps the iterable of batches, e.g. ``tqdm``.
+        **options: See `measure_systems`.
 
     Returns:
         Rows as ``design.md`` describes them: per condition the natural ``input``, the ``ceiling`` (vocoded true mel),
         then per encoder its layers and the ``floor`` (a probe that only knows the mean mel). EER and minDCF come from
-        the same trials throughout; EER has a 95 % interval by bootstrap over speakers on both sides of a trial, quality
-        measures one by bootstrap over speakers.
+        the same trials throughout; they have a 95 % interval by bootstrap over speakers on both sides of a trial,
+        quality measures and error rates one by bootstrap over speakers.
     """
-    trials = draw_trials(test.speakers, seed=seed)
-    mel_config = check_pairs(encoders)
+    measured = measure_systems(
+        encoders, test, conditions, verifier, noise, quality, layers, n_iter, seed, device, progress, **options
+    )
+    return measured.rows()
+
+
+def measure_systems(
+    encoders: Sequence[tuple[Any, Any]],
+    test: TestSet,
+    conditions: Sequence[Condition],
+    verifier: Any,
+    noise: NoiseCorpus | None = None,
+    quality: Sequence[str] = ("stoi",),
+    layers: Sequence[str] | None = None,
+    n_iter: int = 32,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: Callable[[Any], Any] = iter,
+    *,
+    words: bool = False,
+    recognisers: Sequence[Any] = (),
+    against: Sequence[str] = ("clean",),
+    trials: str = "balanced",
+    convention: str = "roc",
+    vocoder: Vocoder | None = None,
+) -> Measured:
+    """One pass over all sounds; like `evaluate`, and keeps the values that paired differences need.
+
+    Args:
+        encoders: As for `evaluate`, and so the arguments up to ``progress``.
+        test: Utterances.
+        conditions: Conditions.
+        verifier: Speaker encoder.
+        noise: Noise.
+        quality: Measures.
+        layers: Layer names.
+        n_iter: Griffin-Lim iterations.
+        seed: Seed.
+        device: Device.
+        progress: Wraps the batches.
+        words: Every sound goes back through the recogniser of its own encoder: WER and CER by layer, of input,
+            ceiling and floor. A random twin's sounds are read by the trained encoder; encoders that cannot transcribe
+            are left out.
+        recognisers: Further recognisers that read every sound; their rows are called ``"NAME > RECOGNISER"``
+            (`hfprobe.analysis.words.reading_name`).
+        against: What quality is measured against: ``clean`` (the clean original), ``input`` (what the encoder heard),
+            or both. Measures against the input are called ``stoi_input`` and so on, and are there for noisy conditions
+            only: without noise the input is the clean original.
+        trials: ``balanced``: as many pairs of one speaker as of two, drawn once; ``all``: every pair.
+        convention: Of the EER, see `hfprobe.metrics.eer`.
+        vocoder: What makes sound of every mel-spectrogram, also the ceiling's; `GriffinLim` with ``n_iter`` if None.
+
+    Returns:
+        What was measured; `Measured.rows` makes result rows of it.
+
+    Raises:
+        ConfigError: An option is unknown, or two recognisers have one name.
+        EncoderError: Words are asked for and nothing can transcribe.
+    """
+    _check_options(against, trials, convention)
+    mel_config, vocoder = check_pairs(encoders), vocoder or GriffinLim(n_iter)
     for encoder, bank in encoders:
         encoder.to(device).eval()
         bank.to(device)
+    names = tuple(encoder.name for encoder, _ in encoders)
+    readers = _readers([encoder for encoder, _ in encoders], words, recognisers, device)
+    measured = Measured(test, TRIALS[trials](test.speakers, seed=seed), names, readers, seed, convention)
     work = []
     for condition in conditions:
         heard = [apply_condition(w, i, condition, noise, seed) for w, i in zip(test.waveforms, test.ids, strict=True)]
         batches = length_batches([len(w) for w in heard], BATCH_SAMPLES)
         work += [(condition, [(i, heard[i]) for i in batch]) for batch in batches]
-    systems: dict[tuple[str, str, str], _System] = defaultdict(_System)
     for condition, items in progress(work):
         indices = [i for i, _ in items]
-        clean = [test.waveforms[i] for i in indices]
-        names, sounds = [], []
-        for encoder_name, layer, waveforms in _sounds(encoders, items, mel_config, layers, n_iter, seed, device):
-            names.append((condition.name, encoder_name, layer))
+        keys, sounds = [], []
+        for encoder_name, layer, waveforms in _sounds(encoders, items, mel_config, layers, vocoder, seed, device):
+            keys.append((condition.name, encoder_name, layer))
             sounds += waveforms
+            system = measured.systems[keys[-1]]
             embeddings = np.asarray(verifier.embed(*pad_waveforms(waveforms)))
-            systems[names[-1]].embeddings.update(zip(indices, embeddings, strict=True))
-        scores = score_pairs(clean * len(names), sounds, tuple(quality))  # one call, so that all cores have work
-        for measure, values in scores.items():
-            for number, name in enumerate(names):
-                part = values[number * len(items) : (number + 1) * len(items)]
-                systems[name].quality[measure].update(zip(indices, part, strict=True))
-    rows: list[ResultRow] = []
-    for (condition, encoder_name, layer), system in systems.items():
-        rows += _rows(encoder_name, layer, condition, system, test, trials, seed)
-    return rows
+            system.embeddings.update(zip(indices, embeddings, strict=True))
+            heard_by = names if encoder_name == ANY else (encoder_name,)
+            for reader in {each.key: each for name in heard_by for each in readers[name]}.values():
+                system.texts[reader.key].update(zip(indices, reader.read(waveforms, device), strict=True))
+        _score(measured, condition, items, keys, sounds, tuple(quality), against)
+    return measured
+
+
+def _check_options(against: Sequence[str], trials: str, convention: str) -> None:
+    """Refuse options that are not known, before anything is computed."""
+    for option, given, known in (
+        ("against", tuple(against), REFERENCES),
+        ("trials", (trials,), tuple(TRIALS)),
+        ("convention", (convention,), CONVENTIONS),
+    ):
+        if not given or any(value not in known for value in given):
+            raise ConfigError(f"expected {option} of {', '.join(known)}, got {', '.join(given) or 'nothing'}")
+
+
+def _readers(encoders: Sequence[Any], words: bool, others: Sequence[Any], device: str) -> dict[str, list[Reader]]:
+    """By encoder, who reads its sounds: its own recogniser where there is one, then the others."""
+    second = [Reader(model.to(device).eval(), model.name, second=True) for model in others]
+    for reader in second:
+        if not can_transcribe(reader.model):
+            raise EncoderError(f"recogniser {reader.name!r} cannot transcribe: give one with a CTC head")
+    if len({reader.name for reader in second}) < len(second):
+        raise ConfigError(f"two recognisers have one name (got {', '.join(r.name for r in second)}); give each once")
+    names = [encoder.name for encoder in encoders]
+    able = {encoder.name: encoder for encoder in encoders if words and can_transcribe(encoder)}
+    if words and not able and not second:
+        raise EncoderError(f"none of {', '.join(names)} can transcribe: give a recogniser, or leave words out")
+    readers = {}
+    for name in names:
+        # Random weights recognise nothing: the trained recogniser says which words its random twin passes on.
+        own = able.get(trained_name(name, names) or name)
+        readers[name] = [*([Reader(own, own.name)] if own is not None else []), *second]
+    return readers
+
+
+def _score(measured: Measured, condition, items, keys, sounds, quality, against) -> None:
+    """Quality of all systems on one batch; one call, so that all cores have work."""
+    size = len(items)
+    clean, heard = [measured.test.waveforms[i] for i, _ in items], [waveform for _, waveform in items]
+    references, degraded, places = [], [], []
+    if "clean" in against:
+        places += [(key, "") for key in keys]
+        references, degraded = clean * len(keys), list(sounds)
+    if "input" in against and condition.snr_db is not None:
+        # The input against itself says nothing.
+        rebuilt = [number for number, key in enumerate(keys) if key[2] != "input"]
+        places += [(keys[number], AGAINST_INPUT) for number in rebuilt]
+        references += heard * len(rebuilt)
+        degraded += [sound for number in rebuilt for sound in sounds[number * size : (number + 1) * size]]
+    scores = score_pairs(references, degraded, quality)
+    for measure, values in scores.items():
+        for number, (key, ending) in enumerate(places):
+            part = values[number * size : (number + 1) * size]
+            named = zip((i for i, _ in items), part, strict=True)
+            measured.systems[key].quality[measure + ending].update(named)
+        for reason, count in scores.failures[measure].items():
+            measured.failures[condition.name, measure, reason] += count
 
 
 @torch.no_grad()
-def _sounds(encoders, items, mel_config, layers, n_iter, seed, device) -> Iterator[tuple[str, str, list[np.ndarray]]]:
+def _sounds(encoders, items, mel_config, layers, vocoder, seed, device) -> Iterator[tuple[str, str, list[np.ndarray]]]:
     """All ways of hearing one batch: ``(encoder, layer, waveforms)``."""
     waveforms, lengths = pad_waveforms([w for _, w in items])
     yield ANY, "input", [w for _, w in items]
     waveforms, lengths = waveforms.to(device), lengths.to(device)
     mels = [(ANY, "ceiling", mel_spectrogram(waveforms, mel_config, lengths=lengths))]
+    every = [encoder.name for encoder, _ in encoders]
     for encoder, bank in encoders:
-        names = [n for n in (*(spec.name for spec in encoder.layers), "floor") if n in bank]
+        # The mean mel knows no encoder: one line for it is enough for an encoder and its random twin.
+        floor = () if trained_name(encoder.name, every) else ("floor",)
+        names = [n for n in (*(spec.name for spec in encoder.layers), *floor) if n in bank]
         names = [n for n in names if layers is None or n in layers or n == "floor"]
         mels += [(encoder.name, n, mel) for n, mel in bank.mels(encoder, waveforms, lengths, layers=names).items()]
     group = max(1, VOCODE_SAMPLES // waveforms.numel())  # several layers go through one Griffin-Lim call
     for start in range(0, len(mels), group):
         part = mels[start : start + group]
         stacked = torch.cat([mel for _, _, mel in part])
-        sounds = vocode(stacked, mel_config, n_iter=n_iter, lengths=lengths.repeat(len(part)), seed=seed)
+        sounds = vocoder(stacked, mel_config, lengths.repeat(len(part)), seed)
         for (encoder_name, layer, _), sound in zip(part, sounds.split(len(items)), strict=True):
             yield encoder_name, layer, [s[:n].cpu().numpy() for s, n in zip(sound, lengths.tolist(), strict=True)]
-
-
-def _rows(
-    encoder: str, layer: str, condition: str, system: _System, test: TestSet, trials: Trials, seed: int
-) -> list[ResultRow]:
-    rows = []
-    embeddings = np.stack([system.embeddings[i] for i in range(len(test))])
-    scores = trials.scores(embeddings)
-    usable = np.isfinite(scores)
-    used, left_out = int(usable.sum()), int((~usable).sum())
-    kept, scores = trials.keep(usable), scores[usable]
-    if 0 < kept.labels.sum() < len(kept):
-        interval = bootstrap_eer(scores, kept.labels, kept.left_speakers, kept.right_speakers, seed=seed)
-        rows.append(ResultRow(encoder, layer, condition, "eer", *interval, used, left_out))
-        rows.append(
-            ResultRow(encoder, layer, condition, "mindcf", min_dcf(scores, kept.labels), n=used, n_failed=left_out)
-        )
-    else:
-        rows += [ResultRow(encoder, layer, condition, m, None, n=used, n_failed=left_out) for m in ("eer", "mindcf")]
-    for name, values in system.quality.items():
-        ordered = [values[i] for i in range(len(test))]
-        there = [i for i, value in enumerate(ordered) if value is not None]
-        interval = (None, None, None)
-        if there:
-            interval = bootstrap_mean([ordered[i] for i in there], [test.speakers[i] for i in there], seed=seed)
-        rows.append(ResultRow(encoder, layer, condition, name, *interval, len(there), len(ordered) - len(there)))
-    return rows

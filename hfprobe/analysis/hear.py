@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from hfprobe.analysis.pairs import check_pairs
-from hfprobe.audio import mel_spectrogram, vocode
+from hfprobe.audio import mel_spectrogram
 from hfprobe.data import pad_waveforms
 from hfprobe.errors import MeasureError
 from hfprobe.metrics import stoi
+from hfprobe.vocoders import GriffinLim, Vocoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +52,7 @@ def hear(
     n_iter: int = 60,
     seed: int = 0,
     device: str = "cpu",
+    vocoder: Vocoder | None = None,
 ) -> list[Heard]:
     """Rebuild a recording from every layer of every encoder.
 
@@ -62,6 +64,7 @@ def hear(
         n_iter: Griffin-Lim iterations.
         seed: Seed of the phases.
         device: Where to run.
+        vocoder: What makes sound of mel-spectrograms; `GriffinLim` with ``n_iter`` if None.
 
     Returns:
         The input, the ceiling, then each encoder's layers from shallow to deep.
@@ -77,7 +80,7 @@ def hear(
         rebuilt = bank.to(device).mels(encoder, waveforms, lengths, layers=names)
         mels += [(encoder.name, name, mel) for name, mel in rebuilt.items()]
     stacked = torch.cat([mel for _, _, mel in mels])
-    sounds = vocode(stacked, mel_config, n_iter=n_iter, lengths=lengths.repeat(len(mels)), seed=seed).cpu()
+    sounds = (vocoder or GriffinLim(n_iter))(stacked, mel_config, lengths.repeat(len(mels)), seed).cpu()
     named = [(None, "input", waveforms[0].cpu(), true_mel[0].cpu())]
     named += [(e, n, s[: len(heard)], m[0].cpu()) for (e, n, m), s in zip(mels, sounds, strict=True)]
     similarities = _similarities(clean, [s.numpy() for _, _, s, _ in named], verifier)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hfprobe.audio import MelConfig
+from hfprobe.encoders.random_weights import split_random
 from hfprobe.errors import BankError, ConfigError
 
 
@@ -36,3 +37,21 @@ def check_pairs(encoders: Sequence[tuple[Any, Any]]) -> MelConfig:
                 f"the banks of {names[0]!r} and {encoder.name!r} differ in their mel settings; evaluate them apart"
             )
     return shared
+
+
+def trained_name(name: str, among: Sequence[str]) -> str | None:
+    """The trained encoder that a random one is the floor of.
+
+    Args:
+        name: Of an encoder.
+        among: Names of the encoders that are compared.
+
+    Returns:
+        The trained encoder's name; None if this one is trained itself, or its trained twin is not there.
+
+    Example:
+        >>> trained_name("random:vgg@3", ["vgg", "random:vgg@3"]), trained_name("vgg", ["vgg"])
+        ('vgg', None)
+    """
+    found = split_random(name)
+    return found[0] if found and found[0] in among else None

@@ -18,7 +18,11 @@ COMMANDS: dict[str, str] = {
     "listen": "hear what every layer of an encoder keeps of your recording",
     "train": "train one probe per layer of an encoder, all in one pass",
     "evaluate": "measure what is left of speaker and words, layer by layer",
+    "score": "measure sound files that something else made against their references",
     "similarity": "compare layers with one another, between encoders and along training (CCA, CKA)",
+    "classify": "name phones, speakers, genders and noise from every layer, with controls",
+    "invariance": "measure how little the layers change when noise is added",
+    "untangle": "measure how far apart words, phones or speakers lie in every layer (manifold capacity)",
     "encoders": "list the encoders and layers that hfprobe knows",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from hfprobe.cli.common import positive_int
 from hfprobe.errors import BankError, ConfigError
 
 
@@ -19,6 +20,17 @@ def add_encoder_arguments(parser: argparse.ArgumentParser, probes: bool = True) 
             "--probes", action="append", default=[], metavar="BANK",
             help="probe bank (shipped name, folder, Hub id), one per --encoder in order; shipped encoders bring theirs",
         )  # fmt: skip
+
+
+def add_vocoder_arguments(parser: argparse.ArgumentParser, iterations: int) -> None:
+    """``--vocoder`` and ``--iterations``."""
+    parser.add_argument(
+        "--vocoder", default="griffin-lim", metavar="V",
+        help="griffin-lim, hifigan[:SOURCE] or speechbrain-hifigan[:SOURCE] (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--iterations", type=positive_int, default=iterations, help="Griffin-Lim iterations (default: %(default)s)"
+    )
 
 
 def load_encoders(names: list[str], banks: list[str]) -> list[tuple]:
@@ -42,12 +54,7 @@ def load_encoders(names: list[str], banks: list[str]) -> list[tuple]:
     for index, name in enumerate(names):
         encoder = AutoSpeechEncoder.from_pretrained(name)
         if banks:
-            known = banks[index] in shipped_banks() or Path(banks[index]).is_dir()
-            if not known and banks[index].count("/") != 1:
-                raise BankError(
-                    f"probe bank {banks[index]!r} does not exist; give a bank's folder or a Hub id user/name"
-                )
-            bank = ProbeBank.from_pretrained(banks[index])
+            bank = _load_bank(banks[index])
         elif name in AutoSpeechEncoder.shipped() and name in shipped_banks():
             bank = ProbeBank.from_pretrained(name)
         else:
@@ -58,3 +65,62 @@ def load_encoders(names: list[str], banks: list[str]) -> list[tuple]:
         bank.check(encoder)
         pairs.append((encoder, bank))
     return pairs
+
+
+def load_random_floors(names: list[str], pairs: list[tuple], banks: list[str]) -> tuple[list[tuple], list[str]]:
+    """The random twins of encoders with their banks: what `hfprobe train --random-floor` made.
+
+    Args:
+        names: What ``--encoder`` said, in order.
+        pairs: What `load_encoders` made of it.
+        banks: Banks of the twins, one per encoder in order; where empty, the folder ``random`` in each encoder's own
+            bank is used if it is there.
+
+    Returns:
+        Pairs of random encoder and bank, and the names of the encoders that have none.
+
+    Raises:
+        ConfigError: The number of banks does not fit.
+        BankError: A bank is not that of a random twin of its encoder.
+    """
+    from hfprobe.encoders import AutoSpeechEncoder
+    from hfprobe.encoders.random_weights import split_random
+    from hfprobe.probes import ProbeBank
+    from hfprobe.probes.bank_files import INDEX, RANDOM
+
+    if banks and len(banks) != len(names):
+        raise ConfigError(
+            f"{len(names)} --encoder but {len(banks)} --random-probes; give one per encoder, in the same order"
+        )
+    floors, without = [], []
+    for index, (name, (encoder, bank)) in enumerate(zip(names, pairs, strict=True)):
+        if split_random(encoder.name):
+            continue
+        beside = bank.folder / RANDOM if bank.folder is not None else None
+        if banks:
+            random_bank = _load_bank(banks[index])
+        elif beside is not None and (beside / INDEX).is_file():
+            random_bank = ProbeBank.from_pretrained(beside)
+        else:
+            without.append(encoder.name)
+            continue
+        made = split_random(random_bank.encoder)
+        if made is None:
+            raise BankError(
+                f"expected probes of {encoder.name!r} with random weights, got those of {random_bank.encoder!r}; "
+                f"train them with `hfprobe train --encoder {name} --random-floor --dataset D --output BANK`"
+            )
+        twin = AutoSpeechEncoder.from_pretrained(name, random_weights=made[1])
+        random_bank.check(twin)
+        floors.append((twin, random_bank))
+    return floors, without
+
+
+def _load_bank(source: str):
+    """A bank by the name that was typed."""
+    from hfprobe.probes import ProbeBank
+    from hfprobe.probes.bank_source import shipped_banks
+
+    if source not in shipped_banks() and not Path(source).is_dir() and source.count("/") != 1:
+        raise BankError(f"probe bank {source!r} does not exist; give a bank's folder or a Hub id user/name")
+    return ProbeBank.from_pretrained(source)

@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> str:
     from hfprobe.probes import ProbeTrainingConfig, train_bank
     from hfprobe.reports import Page, write_page
     from hfprobe.speakers import load_speaker_encoder
+    from hfprobe.vocoders import GriffinLim
 
     conditions, folder, device = parse_conditions(args.snr), check_output(args.output), device_of(args)
     if args.noise == "none":
@@ -97,13 +98,15 @@ def run(args: argparse.Namespace) -> str:
     write_results(results, folder)
 
     print(f"[{time.monotonic() - start:4.0f} s] writing the page")
-    views = []
+    views, vocoder = [], GriffinLim(64)
     for index in range(min(args.sounds, len(test))):
         clean, name = test.waveforms[index], test.ids[index]
         inputs = {c.name: apply_condition(clean, name, c, noise, args.seed) for c in conditions}
         title = f"{name} (speaker {test.speakers[index]})"
         views.append(
-            utterance_view(name, title, test.texts[index], (), clean, inputs, pairs, verifier, 60, args.seed, device)
+            utterance_view(
+                name, title, test.texts[index], (), clean, inputs, pairs, verifier, vocoder, args.seed, device
+            )
         )
     page = Page(
         title="What does each layer hear?",

@@ -1,11 +1,11 @@
-"""``hfprobe evaluate``: speaker, intelligibility and quality by layer and condition, with ceiling, floor, intervals."""
+"""``hfprobe evaluate``: speaker, quality and words by layer and condition, with ceiling, floors and intervals."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from hfprobe.cli.banks import add_encoder_arguments, load_encoders
+from hfprobe.cli.banks import add_encoder_arguments, add_vocoder_arguments, load_encoders, load_random_floors
 from hfprobe.cli.common import check_output, device_of, positive_float, positive_int, settings, write_settings
 
 
@@ -24,18 +24,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--noise-type", default="any", help="any, noise, music or speech (default: %(default)s)")
     parser.add_argument("--verifier", default="ge2e", help="speaker encoder (default: %(default)s)")
     parser.add_argument(
-        "--quality", nargs="+", default=["stoi"], metavar="M", help="of stoi, estoi, pesq, si_sdr (default: stoi)"
-    )
-    parser.add_argument("--wer", action="store_true", help="also word and character error rates of the recognisers")
+        "--quality", nargs="+", default=["stoi"], metavar="M",
+        help="of stoi, estoi, pesq, pesq_nb, si_sdr, log_mel (default: stoi)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--against", choices=["clean", "input", "both"], default="clean",
+        help="what quality is measured against: the clean original, or under noise also what the encoder heard "
+        "(metrics stoi_input, ...) (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--wer", action="store_true",
+        help="also word and character error rates: the encoders' own recognisers read the input, the ceiling, the "
+        "floor and the sound of every layer",
+    )  # fmt: skip
+    parser.add_argument(
+        "--recogniser", action="append", default=[], metavar="E",
+        help="a further recogniser that reads every sound (an encoder with a CTC head); its rows are called "
+        "'ENCODER > RECOGNISER'; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--random-probes", action="append", default=[], metavar="BANK",
+        help="bank of the encoder with random weights, one per --encoder (default: the folder 'random' in its bank)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--trials", choices=["balanced", "all"], default="balanced",
+        help="as many pairs of one speaker as of two, drawn once, or every pair (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--eer-convention", choices=["roc", "speechbrain"], default="roc",
+        help="crossing of the ROC, or the mean of both errors where they are closest (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--layers", nargs="+", metavar="L", help="layers (default: all)")
     parser.add_argument("--speakers", type=positive_int, default=40, help="test speakers (default: %(default)s)")
     parser.add_argument("--per-speaker", type=positive_int, default=5, help="utterances of each (default: %(default)s)")
     parser.add_argument(
         "--max-seconds", type=positive_float, default=20.0, help="leave out longer utterances (default: %(default)s)"
     )
-    parser.add_argument(
-        "--iterations", type=positive_int, default=32, help="Griffin-Lim iterations (default: %(default)s)"
-    )
+    add_vocoder_arguments(parser, 32)
 
 
 def run(args: argparse.Namespace) -> str:
@@ -43,9 +68,11 @@ def run(args: argparse.Namespace) -> str:
     from hfprobe.analysis.conditions import parse_conditions
     from hfprobe.analysis.test_set import load_test_set
     from hfprobe.cli.train import noise_of
+    from hfprobe.encoders import AutoSpeechEncoder
     from hfprobe.errors import ConfigError, LayerError
     from hfprobe.metrics.quality import MEASURES
     from hfprobe.speakers import load_speaker_encoder
+    from hfprobe.vocoders import load_vocoder
 
     conditions = parse_conditions(args.snr, args.noise_type)
     unknown = [name for name in args.quality if name not in MEASURES]
@@ -59,10 +86,16 @@ def run(args: argparse.Namespace) -> str:
         if not any(layer in bank for _, bank in pairs):
             known = dict.fromkeys(name for _, bank in pairs for name in bank)
             raise LayerError(f"no bank has a layer {layer!r}; choose from {', '.join(known)}")
+    floors, without = load_random_floors(args.encoder, pairs, args.random_probes)
+    vocoder = load_vocoder(args.vocoder, args.iterations, device_of(args))
+    recognisers = [AutoSpeechEncoder.from_pretrained(name) for name in args.recogniser]
     noise = noise_of(args.noise, "test") if any(c.snr_db is not None for c in conditions) else None
     test = load_test_set(args.dataset, args.speakers, args.per_speaker, args.max_seconds)
-    results = measure(args, pairs, test, conditions, verifier, noise)
-    write_results(results, folder)
+    if without:
+        which = "" if len(without) == len(pairs) else f" of {', '.join(without)}"
+        print(f"note: no random-weight floor{which}; `hfprobe train --random-floor` makes one together with the probes")
+    results, differences = measure_all(args, pairs + floors, test, conditions, verifier, noise, recognisers, vocoder)
+    write_results(results, folder, differences)
     write_settings(args, folder)
     print((folder / "results.md").read_text(encoding="utf-8"))
     return f"tables, figures, results.json and results.csv are in {folder}"
@@ -70,19 +103,30 @@ def run(args: argparse.Namespace) -> str:
 
 def measure(args, pairs, test, conditions, verifier, noise):
     """Evaluate ``pairs`` on a test set with the options of this command; returns ``Results``."""
-    from hfprobe.analysis.evaluate import evaluate
-    from hfprobe.analysis.recognise import recognise
+    return measure_all(args, pairs, test, conditions, verifier, noise)[0]
+
+
+def measure_all(args, pairs, test, conditions, verifier, noise, recognisers=(), vocoder=None):
+    """Evaluate and compare; returns ``Results`` and the paired differences.
+
+    Options that ``args`` lacks (the demo has few) are as by default.
+    """
+    from hfprobe.analysis.differences import paired_differences
+    from hfprobe.analysis.evaluate import REFERENCES, measure_systems
     from hfprobe.progress import progress_bar
     from hfprobe.results import Results, environment_stamp
 
-    device = device_of(args)
-    rows = evaluate(
-        pairs, test, conditions, verifier, noise, tuple(args.quality), args.layers, args.iterations, args.seed, device,
-        lambda work: progress_bar(work, "evaluating", "batch"),
+    given = vars(args)
+    against = given.get("against", "clean")
+    measured = measure_systems(
+        pairs, test, conditions, verifier, noise, tuple(args.quality), args.layers, args.iterations, args.seed,
+        device_of(args), lambda work: progress_bar(work, "evaluating", "batch"),
+        words=args.wer, recognisers=recognisers, against=REFERENCES if against == "both" else (against,),
+        trials=given.get("trials", "balanced"), convention=given.get("eer_convention", "roc"), vocoder=vocoder,
     )  # fmt: skip
-    if args.wer:
-        for encoder, _ in pairs:
-            rows += recognise(encoder, test, conditions, noise, args.seed, device)[0]
+    mute = [name for name, readers in measured.readers.items() if all(reader.second for reader in readers)]
+    if args.wer and mute:
+        print(f"note: {', '.join(mute)} cannot transcribe and is left out of --wer")
     config = {
         **settings(args),
         "verifier": verifier.name,
@@ -90,18 +134,45 @@ def measure(args, pairs, test, conditions, verifier, noise):
         "test_speakers": len(set(test.speakers)),
         "test_seconds": round(test.seconds, 1),
         "left_out": dict(test.failures),
+        "probe_capacity": {encoder.name: bank.capacity for encoder, bank in pairs},
+        "quality_failures": {" / ".join(key): count for key, count in measured.failures.items()},
     }
-    return Results(tuple(rows), environment_stamp(args.seed, args.command_line), config)
+    results = Results(tuple(measured.rows()), environment_stamp(args.seed, args.command_line), config)
+    return results, paired_differences(measured, lambda work: progress_bar(work, "comparing", "pair"))
 
 
-def write_results(results, folder: Path) -> None:
+def write_results(results, folder: Path, differences=()) -> None:
     """Write JSON, CSV, the Markdown tables and the figures of a run."""
+    import json
+    from dataclasses import asdict
+
+    from hfprobe.analysis.differences import differences_csv
     from hfprobe.files import write_whole
+    from hfprobe.reports.differences import difference_markdown
     from hfprobe.reports.figures import layer_curves, save_figure
+    from hfprobe.reports.paper import figure_2, figure_4, table_2
     from hfprobe.reports.tables import markdown_tables
 
     results.to_json(folder / "results.json")
     results.to_csv(folder / "results.csv")
-    write_whole(folder / "results.md", markdown_tables(results.rows))
-    for metric in sorted({row.metric for row in results.rows} & {"eer", "stoi", "estoi", "pesq", "si_sdr"}):
+    probes = results.config.get("probe_capacity", {})
+    shown = ", ".join(f"{name}: {capacity}" for name, capacity in probes.items())
+    write_whole(folder / "results.md", (f"Probes: {shown}.\n\n" if shown else "") + markdown_tables(results.rows))
+    metrics = {row.metric for row in results.rows}
+    drawn = metrics - {"mindcf", "cer"}
+    for metric in sorted(drawn):
         save_figure(layer_curves(results.rows, metric), folder / metric)
+    tables = [table_2(results.rows, intervals=intervals).to_markdown() for intervals in (False, True)]
+    write_whole(folder / "table2.md", "\n".join(tables))
+    save_figure(figure_2(results.rows), folder / "figure2")
+    if "stoi" in metrics:
+        save_figure(figure_4(results.rows, differences), folder / "figure4")
+    if differences:
+        content = {
+            "differences": [asdict(row) for row in differences],
+            "environment": results.environment,
+            "config": results.config,
+        }
+        write_whole(folder / "differences.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+        write_whole(folder / "differences.csv", differences_csv(differences))
+        write_whole(folder / "differences.md", difference_markdown(differences))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hfprobe.cli.banks import add_encoder_arguments, load_encoders
-from hfprobe.cli.common import check_output, device_of, positive_float, positive_int, settings, write_settings
+from hfprobe.cli.banks import add_encoder_arguments, add_vocoder_arguments, load_encoders
+from hfprobe.cli.common import check_output, device_of, positive_float, settings, write_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-seconds", type=positive_float, default=15.0, help="use only the first seconds (default: %(default)s)"
     )
-    parser.add_argument(
-        "--iterations", type=positive_int, default=60, help="Griffin-Lim iterations (default: %(default)s)"
-    )
+    add_vocoder_arguments(parser, 64)
     parser.add_argument("--save-sounds", action="store_true", help="also write every sound as a FLAC file")
 
 
@@ -41,6 +39,7 @@ def run(args: argparse.Namespace) -> str:
     from hfprobe.progress import progress_bar
     from hfprobe.reports import Page, write_page
     from hfprobe.results import environment_stamp
+    from hfprobe.vocoders import load_vocoder
 
     if args.transcript and len(args.audio) > 1:
         raise ConfigError("--transcript goes with one recording; give one AUDIO")
@@ -49,6 +48,7 @@ def run(args: argparse.Namespace) -> str:
     # One bad recording stops the command before anything is written: a page that silently lacks one would mislead.
     recordings = [load_audio(path) for path in args.audio]
     noise = noise_of(args.noise, "test") if any(c.snr_db is not None for c in conditions) else None
+    vocoder = load_vocoder(args.vocoder, args.iterations, device)
     pairs, verifier = load_encoders(args.encoder, args.probes), _verifier()
 
     shortened = [_shorten(recording, args.max_seconds) for recording in recordings]
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> str:
             utterance_view(
                 f"{index:02d}-{Path(path).stem}", Path(path).name,
                 args.transcript, notes, clean, inputs, pairs, verifier,
-                args.iterations, args.seed, device,
+                vocoder, args.seed, device,
             )
         )  # fmt: skip
     page = Page(
@@ -98,7 +98,7 @@ def _shorten(recording, max_seconds: float):
     )
 
 
-def utterance_view(name, title, transcript, notes, clean, inputs, pairs, verifier, iterations, seed, device):
+def utterance_view(name, title, transcript, notes, clean, inputs, pairs, verifier, vocoder, seed, device):
     """One recording under several conditions as a report shows it.
 
     Args:
@@ -110,7 +110,7 @@ def utterance_view(name, title, transcript, notes, clean, inputs, pairs, verifie
         inputs: Condition name to what the encoders hear.
         pairs: Encoders and banks.
         verifier: Speaker encoder.
-        iterations: Griffin-Lim iterations.
+        vocoder: What makes sound, see `hfprobe.vocoders.load_vocoder`.
         seed: Seed of the phases.
         device: Where to run.
 
@@ -123,7 +123,7 @@ def utterance_view(name, title, transcript, notes, clean, inputs, pairs, verifie
     views = []
     for condition, waveform in inputs.items():
         clips: dict[str | None, dict[str, Clip]] = {None: {}, **{encoder.name: {} for encoder, _ in pairs}}
-        for h in hear(clean, waveform, pairs, verifier, iterations, seed, device):
+        for h in hear(clean, waveform, pairs, verifier, seed=seed, device=device, vocoder=vocoder):
             clips[h.encoder][h.layer] = Clip(h.waveform, h.mel, h.stoi, h.similarity, h.text, h.note)
         reference = clips.pop(None)
         views.append(ConditionView(condition, reference["input"], reference["ceiling"], clips))

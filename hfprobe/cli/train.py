@@ -43,6 +43,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--minutes", type=positive_float, help="stop after so many minutes")
     parser.add_argument(
+        "--probe", choices=["highway", "linear"], default="highway",
+        help="capacity: the paper's Highway network, or one affine map per frame (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--random-floor", action="store_true",
+        help="in the same pass also train probes on the same encoder with random weights, into BANK/random: the floor "
+        "of every curve that `hfprobe evaluate` draws",
+    )  # fmt: skip
+    parser.add_argument(
         "--hidden-dim", type=positive_int, default=192, help="width of the Highway layers (default: %(default)s)"
     )
     parser.add_argument("--num-layers", type=positive_int, default=4, help="Highway layers (default: %(default)s)")
@@ -76,8 +85,10 @@ def run(args: argparse.Namespace) -> str:
     from hfprobe.encoders import AutoSpeechEncoder
     from hfprobe.errors import DatasetError
     from hfprobe.probes import ProbeTrainingConfig, train_bank
+    from hfprobe.probes.bank_files import RANDOM
 
     config = ProbeTrainingConfig(
+        probe=args.probe,
         hidden_dim=args.hidden_dim,
         num_layers=args.num_layers,
         max_steps=args.steps if args.steps or args.minutes else 3000,
@@ -92,6 +103,7 @@ def run(args: argparse.Namespace) -> str:
     encoder = AutoSpeechEncoder.from_pretrained(args.encoder)
     for layer in args.layers or []:
         encoder.layer(layer)  # raises with the list of names
+    twin = AutoSpeechEncoder.from_pretrained(args.encoder, random_weights=args.seed) if args.random_floor else None
     # torchrun and accelerate launch tell each process which share of the stream is its own.
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     noise, recipe = noise_of(args.noise, "train"), NoiseRecipe(clean_share=args.clean_share)
@@ -107,7 +119,11 @@ def run(args: argparse.Namespace) -> str:
         left_out = dict(stream.failures)
         raise DatasetError(f"no usable utterance in {args.dataset!r} (left out: {left_out}); check the dataset")
     stream.failures.clear()
-    bank = train_bank(encoder, stream, folder, config, layers=args.layers, resume=args.resume, dev_batches=dev)
+    bank = train_bank(
+        encoder, stream, folder, config,
+        layers=args.layers, resume=args.resume, dev_batches=dev, random_twin=twin,
+    )  # fmt: skip
     write_settings(args, folder)
     left_out = f" (utterances left out: {dict(stream.failures)})" if stream.failures else ""
-    return f"probes of {len(bank)} layers of {encoder.name} are in {folder}{left_out}"
+    floor = f", those of {twin.name} in {folder / RANDOM}" if twin is not None else ""
+    return f"{bank.capacity} probes of {len(bank)} layers of {encoder.name} are in {folder}{floor}{left_out}"

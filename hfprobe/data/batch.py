@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ class SpeechBatch:
         texts: Transcripts (empty where unknown).
         speakers: Speaker ids (empty where unknown).
         conditions: What was done to each row, e.g. ``"clean"`` or ``"music@7.3dB"``.
+        genders: ``"m"`` or ``"f"`` (empty where unknown); no entries where a batch was made without them.
+        words: For each row its words with their phones, where the corpus says; else an empty list for each row.
     """
 
     ids: list[str]
@@ -29,6 +31,8 @@ class SpeechBatch:
     texts: list[str]
     speakers: list[str]
     conditions: list[str]
+    genders: list[str] = field(default_factory=list)
+    words: list[list[tuple[str, tuple[str, ...]]]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.ids)

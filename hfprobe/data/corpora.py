@@ -2,12 +2,14 @@
 
 A row is a dictionary with ``id``, ``text`` (upper case, empty where unknown), ``speaker``, ``gender``, and the sound:
 ``audio`` (bytes of a sound file) or ``voice`` (how espeak-ng is to speak ``text``). Rows are cheap; :func:`decode_row`
-makes the waveform when it is needed. ``datasets`` is imported here and nowhere else.
+makes the waveform when it is needed. Rows may have ``words`` (:func:`row_words`). ``datasets`` is imported here and
+nowhere else.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -41,8 +43,27 @@ def _normal_row(row: dict) -> dict:
         "text": _first(row, "text", "transcription", "sentence").upper(),
         "speaker": _first(row, "speaker", "speaker_id", "client_id"),
         "gender": _first(row, "gender", "sex"),
+        "words": _words_column(row.get("words")),
         "audio": audio.get("bytes"),
     }
+
+
+def _words_column(words) -> str:
+    """Words and their phones as JSON: one string, because `datasets` casts nested columns when it mixes corpora."""
+    if not isinstance(words, list) or not all(isinstance(word, dict) for word in words):
+        return ""
+    pairs = [(str(word.get("text") or "").upper(), list(map(str, word.get("phones") or ()))) for word in words]
+    return json.dumps(pairs)
+
+
+def row_words(row: dict) -> list[tuple[str, tuple[str, ...]]]:
+    """Words of a row with their phones as the corpus has them; empty where it has none.
+
+    Example:
+        >>> row_words({"words": '[["THE", ["DH", "AH0"]]]'})
+        [('THE', ('DH', 'AH0'))]
+    """
+    return [(text, tuple(phones)) for text, phones in json.loads(row.get("words") or "[]")]
 
 
 def _stream(builder: str, **options):

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from hfprobe.data.batch import SpeechBatch, pad_waveforms
-from hfprobe.data.corpora import decode_row, load_corpus, row_samples
+from hfprobe.data.corpora import decode_row, load_corpus, row_samples, row_words
 from hfprobe.data.noise import NoiseCorpus, NoiseRecipe
 from hfprobe.errors import AudioError, ConfigError, DatasetError
 
@@ -188,6 +188,8 @@ class SpeechStream:
             texts=[row["text"] for row in kept],
             speakers=[row["speaker"] for row in kept],
             conditions=conditions,
+            genders=[row.get("gender") or "" for row in kept],
+            words=[row_words(row) for row in kept],
         )
 
 

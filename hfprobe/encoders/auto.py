@@ -13,6 +13,7 @@ from torch import nn
 
 from hfprobe.encoders.base import SpeechEncoder
 from hfprobe.encoders.capture import Tap
+from hfprobe.encoders.random_weights import random_name, split_random
 from hfprobe.errors import EncoderError
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -160,6 +161,7 @@ class AutoSpeechEncoder:
         *,
         random_init: bool = False,
         seed: int = 0,
+        random_weights: int | None = None,
         revision: str | None = None,
         **options: Any,
     ) -> SpeechEncoder:
@@ -169,9 +171,13 @@ class AutoSpeechEncoder:
             name_or_path: In this order: a shipped name; a local folder, a weight file inside one, or a packed
                 ESPnet ``.zip``; the id of a repository on the Hub (``user/name``). Fetched are its yaml, pth,
                 safetensors, json, txt and model files, ``pytorch_model.bin`` where there are no safetensors, and
-                SpeechBrain's ``.ckpt``.
-            random_init: Same shape and input features, random weights: the floor of every measure.
-            seed: Of the random weights.
+                SpeechBrain's ``.ckpt``. ``random:NAME`` and ``random:NAME@SEED`` stand for NAME with
+                ``random_weights=SEED`` (0 where it is not said).
+            random_init: Same shape and input features, random weights: the floor of every measure. The name of the
+                encoder ends in ``-random<seed>``.
+            seed: Of the random weights of ``random_init``.
+            random_weights: Seed of random weights, as ``random_init`` draws them; the encoder is called
+                ``random:NAME`` (with ``@SEED`` unless it is 0), by which the reports know it as the floor of NAME.
             revision: Branch, tag or commit on the Hub.
             **options: Passed to the loader of the family: ``weights`` (ESPnet, Hugging Face) is the name of the
                 weight file, ``trust_remote_code`` (SpeechBrain) allows the code that its YAML names.
@@ -182,6 +188,9 @@ class AutoSpeechEncoder:
         Raises:
             EncoderError: If the name is unknown, the Hub cannot be reached, or the files do not fit.
         """
+        spelled = split_random(name_or_path)
+        if spelled is not None or random_weights is not None:
+            return cls._random(name_or_path, spelled, random_weights, random_init, revision, options)
         name = str(name_or_path)
         path = Path(name_or_path).expanduser()
         short_name = None
@@ -196,6 +205,26 @@ class AutoSpeechEncoder:
             if family.matches(path):
                 return family.load(path, name=short_name, random_init=random_init, seed=seed, **options)
         raise EncoderError(_unknown(name, "is a folder of no known kind"))
+
+    @classmethod
+    def _random(
+        cls,
+        name_or_path: str | Path,
+        spelled: tuple[str, int] | None,
+        random_weights: int | None,
+        random_init: bool,
+        revision: str | None,
+        options: dict[str, Any],
+    ) -> SpeechEncoder:
+        """Load with random weights and give the name that says so."""
+        source, seed = spelled or (name_or_path, random_weights)
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise EncoderError(f"expected random_weights to be a seed, a whole number of at least 0, got {seed!r}")
+        if random_init or (random_weights is not None and random_weights != seed):
+            raise EncoderError(f"random weights are asked for twice for {str(name_or_path)!r}: give one seed, once")
+        encoder = cls.from_pretrained(source, random_init=True, seed=seed, revision=revision, **options)
+        encoder.name = random_name(encoder.name.removesuffix(f"-random{seed}"), seed)
+        return encoder
 
     @classmethod
     def from_module(

@@ -1,14 +1,12 @@
 """What is left of a clip's intelligibility and quality, against its reference.
 
-STOI: Taal et al., 2011; ESTOI: Jensen and Taal, 2016 (both by pystoi). PESQ: ITU-T P.862 and P.862.2 (by the
-    pesq
-package). SI-SDR: Le Roux et al., "SDR - half-baked or well done?", 2019. A measure that cannot be computed
-raises `MeasureError` with a reason; nothing is scored 0 instead.
+STOI: Taal et al., 2011; ESTOI: Jensen and Taal, 2016 (both by pystoi). PESQ: ITU-T P.862 and P.862.2 (by the pesq
+package). SI-SDR: Le Roux et al., "SDR - half-baked or well done?", 2019. Log-mel distance: `hfprobe.metrics.spectral`.
+A measure that cannot be computed raises `MeasureError` with a reason; nothing is scored 0 instead.
 """
 
 from __future__ import annotations
 
-import math
 import multiprocessing
 import os
 import warnings
@@ -22,54 +20,30 @@ from signal import signal as set_signal_handler
 import numpy as np
 
 from hfprobe.errors import MeasureError
+from hfprobe.metrics.signals import check_pair, finite
+from hfprobe.metrics.spectral import log_mel
 
-SILENCE = 1e-8  # peak to peak
 STOI_SECONDS = 0.3968  # 30 frames of 25.6 ms in steps of 12.8 ms
 PESQ_SECONDS = 0.25
 SI_SDR_LIMIT = 100.0  # dB; float32 says no more
 POOL_FROM = 8  # fewer pairs are done sooner than worker processes start
 
 
-def _check_pair(reference, degraded, seconds: float, rate: int) -> tuple[np.ndarray, np.ndarray]:
-    signals = []
-    for name, signal in (("reference", reference), ("degraded", degraded)):
-        if hasattr(signal, "detach"):
-            signal = signal.detach().cpu().numpy()
-        signal = np.asarray(signal, dtype=np.float64)
-        if signal.ndim != 1:
-            raise MeasureError(f"{name} must be (samples,), got {signal.shape}; give one channel", "length")
-        if not np.isfinite(signal).all():
-            raise MeasureError(f"{name} holds NaN or infinite samples", "nan")
-        signals.append(signal)
-    if len(signals[0]) != len(signals[1]):
-        raise MeasureError(
-            f"signals must be equally long, got {len(signals[0])} and {len(signals[1])} samples; cut one",
-            "length",
-        )
-    if len(signals[0]) < max(1, math.ceil(seconds * rate)):
-        raise MeasureError(f"need at least {seconds:.2f} s, got {len(signals[0]) / rate:.2f} s", "too short")
-    for name, signal in zip(("reference", "degraded"), signals, strict=True):
-        if np.ptp(signal) < SILENCE:
-            raise MeasureError(f"{name} is silent", "silent")
-    return signals[0], signals[1]
-
-
-def _finite(value: float, name: str) -> float:
-    if not math.isfinite(value):
-        raise MeasureError(f"{name} is not a number for this pair", "nan")
-    return float(value)
-
-
 def _intelligibility(reference, degraded, rate: int, extended: bool) -> float:
     from pystoi import stoi as pystoi_stoi
 
-    reference, degraded = _check_pair(reference, degraded, STOI_SECONDS, rate)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # said below, as an error
-        value = float(pystoi_stoi(reference, degraded, rate, extended=extended))
+    reference, degraded = check_pair(reference, degraded, STOI_SECONDS, rate)
+    state = np.random.get_state()
+    np.random.seed(0)  # pystoi's ESTOI fills silent bands with noise of numpy's global generator
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # said below, as an error
+            value = float(pystoi_stoi(reference, degraded, rate, extended=extended))
+    finally:
+        np.random.set_state(state)
     if value == 1e-5:  # pystoi's answer where fewer than 30 frames are left without silence
         raise MeasureError("fewer than 30 frames are left without silence", "too short")
-    return _finite(value, "ESTOI" if extended else "STOI")
+    return finite(value, "ESTOI" if extended else "STOI")
 
 
 def stoi(reference, degraded, sampling_rate: int = 16000) -> float:
@@ -116,17 +90,18 @@ def estoi(reference, degraded, sampling_rate: int = 16000) -> float:
     return _intelligibility(reference, degraded, sampling_rate, extended=True)
 
 
-def pesq(reference, degraded, sampling_rate: int = 16000, mode: str = "wb") -> float:
+def pesq(reference, degraded, sampling_rate: int = 16000, mode: str | None = None) -> float:
     """Perceptual evaluation of speech quality (MOS-LQO).
 
     Args:
         reference: Clean signal ``(samples,)``.
         degraded: Signal to judge ``(samples,)``.
         sampling_rate: 16000 or 8000 Hz.
-        mode: ``"wb"`` (wideband, 16 kHz only) or ``"nb"``.
+        mode: ``"wb"`` (wideband, 16 kHz only) or ``"nb"``; by the rate when None, as VERSA does: 16 kHz wideband,
+            8 kHz narrowband. The two scales cannot be compared.
 
     Returns:
-        About 1 (bad) to 4.6.
+        About 1 (bad) to 4.64 (wideband) or 4.55 (narrowband).
 
     Raises:
         MeasureError: Reason ``"length"``, ``"nan"``, ``"silent"``, ``"too short"``, ``"no utterance"``,
@@ -140,11 +115,12 @@ def pesq(reference, degraded, sampling_rate: int = 16000, mode: str = "wb") -> f
     """
     import pesq as package
 
+    mode = mode or ("nb" if sampling_rate == 8000 else "wb")
     if mode not in ("wb", "nb"):
         raise MeasureError(f"PESQ mode must be one of wb, nb, got {mode!r}", "mode")
     if sampling_rate not in (8000, 16000) or (mode == "wb" and sampling_rate != 16000):
         raise MeasureError(f"PESQ needs 16000 Hz (mode nb: or 8000), got {sampling_rate}; resample", "rate")
-    reference, degraded = _check_pair(reference, degraded, PESQ_SECONDS, sampling_rate)
+    reference, degraded = check_pair(reference, degraded, PESQ_SECONDS, sampling_rate)
     try:
         value = package.pesq(sampling_rate, reference, degraded, mode)
     except package.NoUtterancesError as error:
@@ -155,7 +131,24 @@ def pesq(reference, degraded, sampling_rate: int = 16000, mode: str = "wb") -> f
         raise MeasureError(f"PESQ failed: {error}", "failed") from error
     except ValueError as error:  # raised by the wrapper when the level of the clip comes out as NaN
         raise MeasureError("PESQ is not a number for this pair", "nan") from error
-    return _finite(value, "PESQ")
+    return finite(value, "PESQ")
+
+
+def pesq_nb(reference, degraded, sampling_rate: int = 16000) -> float:
+    """Narrowband PESQ at either rate: `pesq` with ``mode="nb"``.
+
+    Args:
+        reference: Clean signal ``(samples,)``.
+        degraded: Signal to judge ``(samples,)``.
+        sampling_rate: 16000 or 8000 Hz.
+
+    Returns:
+        About 1 (bad) to 4.55.
+
+    Raises:
+        MeasureError: See `pesq`.
+    """
+    return pesq(reference, degraded, sampling_rate, "nb")
 
 
 def si_sdr(reference, degraded, sampling_rate: int = 16000) -> float:
@@ -176,7 +169,7 @@ def si_sdr(reference, degraded, sampling_rate: int = 16000) -> float:
         >>> si_sdr([1.0, -1.0, 1.0, -1.0], [2.0, -2.0, 2.0, -2.0])
         100.0
     """
-    reference, degraded = _check_pair(reference, degraded, 0.0, sampling_rate)
+    reference, degraded = check_pair(reference, degraded, 0.0, sampling_rate)
     reference, degraded = reference - reference.mean(), degraded - degraded.mean()
     target = reference * (np.dot(degraded, reference) / np.dot(reference, reference))
     kept, lost = np.sum(target**2), np.sum((degraded - target) ** 2)
@@ -187,19 +180,24 @@ def si_sdr(reference, degraded, sampling_rate: int = 16000) -> float:
     return float(10 * np.log10(kept / lost))
 
 
-MEASURES = {"stoi": stoi, "estoi": estoi, "pesq": pesq, "si_sdr": si_sdr}
+MEASURES = {"stoi": stoi, "estoi": estoi, "pesq": pesq, "pesq_nb": pesq_nb, "si_sdr": si_sdr, "log_mel": log_mel}
 
 
 class PairScores(dict):
     """Measure name to one value per pair, None where it failed.
 
     Attributes:
+        reasons: Measure name to the reason of each pair that failed, None for the others.
         failures: Measure name to a count of failures by reason.
     """
 
-    def __init__(self, values: dict[str, list[float | None]], failures: dict[str, dict[str, int]]):
+    def __init__(self, values: dict[str, list[float | None]], reasons: dict[str, list[str | None]]):
         super().__init__(values)
-        self.failures = failures
+        self.reasons = reasons
+        self.failures = {
+            measure: dict(Counter(reason for reason in column if reason is not None))
+            for measure, column in reasons.items()
+        }
 
 
 def _score_one(task) -> list[tuple[float | None, str | None]]:
@@ -215,10 +213,14 @@ def _score_one(task) -> list[tuple[float | None, str | None]]:
 
 @lru_cache(maxsize=1)
 def _pool(n_jobs: int) -> ProcessPoolExecutor:
-    # Kept between calls, since every layer and condition calls; spawn, since forking after torch has threads
-    # hangs.
+    # Kept between calls, since every layer and condition calls; spawn, since forking after torch has threads hangs.
+    return ProcessPoolExecutor(n_jobs, multiprocessing.get_context("spawn"), _start_worker)
+
+
+def _start_worker() -> None:
     # Ctrl-C reaches every process of the terminal; only the one that the user started is to answer it.
-    return ProcessPoolExecutor(n_jobs, multiprocessing.get_context("spawn"), set_signal_handler, (SIGINT, SIG_IGN))
+    set_signal_handler(SIGINT, SIG_IGN)
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported: one core for each process
 
 
 def score_pairs(
@@ -229,7 +231,7 @@ def score_pairs(
     Args:
         references: Clean signals, each ``(samples,)``; arrays or tensors.
         degraded: Signals to judge, in the same order.
-        measures: Names out of stoi, estoi, pesq, si_sdr.
+        measures: Names out of stoi, estoi, pesq, pesq_nb, si_sdr, log_mel.
         sampling_rate: In Hz.
         n_jobs: Processes; all cores when None, none but this one for 1 or for a handful of pairs. A script
             that calls this needs the usual ``if __name__ == "__main__":``.
@@ -264,11 +266,11 @@ def score_pairs(
         except BrokenProcessPool as error:
             _pool.cache_clear()
             raise MeasureError("a scoring process died; n_jobs=1 shows on which clip", "crash") from error
-    values, failures = {}, {}
-    for column, measure in enumerate(measures):
-        values[measure] = [row[column][0] for row in rows]
-        failures[measure] = dict(Counter(row[column][1] for row in rows if row[column][1] is not None))
-    return PairScores(values, failures)
+    columns = {measure: [row[column] for row in rows] for column, measure in enumerate(measures)}
+    return PairScores(
+        {measure: [value for value, _ in column] for measure, column in columns.items()},
+        {measure: [reason for _, reason in column] for measure, column in columns.items()},
+    )
 
 
 def _plain(signal) -> np.ndarray:

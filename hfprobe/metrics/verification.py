@@ -43,6 +43,12 @@ def check_trials(scores, labels) -> tuple[np.ndarray, np.ndarray]:
     return scores, labels
 
 
+def check_costs(p_target: float, c_miss: float, c_fa: float) -> None:
+    """Raise a `MeasureError` (``"prior"``) where the prior or a cost of `min_dcf` is out of range."""
+    if not (0 < p_target < 1 and 0 < c_miss < np.inf and 0 < c_fa < np.inf):
+        raise MeasureError(f"need 0 < p_target < 1 and positive costs, got {p_target}, {c_miss} and {c_fa}", "prior")
+
+
 def _counts(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, int, int]:
     """False acceptances and rejections at every threshold, rejecting all first, and both class sizes."""
     order = np.argsort(-scores, kind="stable")
@@ -109,8 +115,7 @@ def min_dcf(scores, labels, p_target: float = 0.01, c_miss: float = 1.0, c_fa: f
         >>> min_dcf([0.9, 0.8, 0.3, 0.1], [1, 1, 0, 0])
         0.0
     """
-    if not 0 < p_target < 1 or c_miss <= 0 or c_fa <= 0:
-        raise MeasureError(f"need 0 < p_target < 1 and positive costs, got {p_target}, {c_miss} and {c_fa}", "prior")
+    check_costs(p_target, c_miss, c_fa)
     alarms, misses, n_negative, n_positive = _counts(*check_trials(scores, labels))
     cost = c_miss * p_target * misses / n_positive + c_fa * (1 - p_target) * alarms / n_negative
     return float(cost.min() / min(c_miss * p_target, c_fa * (1 - p_target)))

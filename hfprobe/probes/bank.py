@@ -19,10 +19,10 @@ from hfprobe.probes.bank_check import check_encoder
 from hfprobe.probes.bank_files import FLOOR, FORMAT_VERSION
 from hfprobe.probes.bank_source import describe_environment, local_folder
 from hfprobe.probes.losses import complete_frames
-from hfprobe.probes.modeling import HighwayProbe, MeanProbe
+from hfprobe.probes.modeling import HighwayProbe, LinearProbe, MeanProbe, load_layer_probe
 
 
-class ProbeBank(Mapping[str, HighwayProbe]):
+class ProbeBank(Mapping[str, HighwayProbe | LinearProbe]):
     """A mapping from layer name to probe, in the order of the encoder's layers.
 
     `bank["floor"]` (or `bank.floor`) is the `MeanProbe`; it is not among the layers that iteration gives.
@@ -48,7 +48,7 @@ class ProbeBank(Mapping[str, HighwayProbe]):
 
     def __init__(
         self,
-        probes: Mapping[str, HighwayProbe],
+        probes: Mapping[str, HighwayProbe | LinearProbe],
         floor: MeanProbe,
         encoder: str = "",
         fingerprint: str = "",
@@ -70,11 +70,12 @@ class ProbeBank(Mapping[str, HighwayProbe]):
                     f"expected the mel settings {self.mel_config} in every probe, layer {name!r} has "
                     f"{probe.config.mel_config}; put probes of one training into one bank"
                 )
+        self.folder: Path | None = None  # where it was loaded from
         self._checked: tuple[weakref.ref, int] | None = None
 
     # -- mapping
 
-    def __getitem__(self, layer: str) -> HighwayProbe | MeanProbe:
+    def __getitem__(self, layer: str) -> HighwayProbe | LinearProbe | MeanProbe:
         if layer == FLOOR:
             return self.floor
         if layer not in self._probes:
@@ -97,6 +98,12 @@ class ProbeBank(Mapping[str, HighwayProbe]):
 
     def __repr__(self) -> str:
         return f"ProbeBank(encoder={self.encoder!r}, layers=[{', '.join(self)}])"
+
+    @property
+    def capacity(self) -> str:
+        """``highway``, ``linear``, or both where they were mixed by hand."""
+        kinds = {probe.config.model_type.removeprefix("hfprobe-") for probe in self._probes.values()}
+        return "+".join(sorted(kinds))
 
     def to(self, device: str | torch.device) -> ProbeBank:
         """Move all probes to a device, in place; returns the bank."""
@@ -254,10 +261,10 @@ class ProbeBank(Mapping[str, HighwayProbe]):
         names = [name for name in index["layers"] if wanted is None or name in wanted]
         bank_files.check_files(folder, index, [*names, FLOOR])
         with bank_files.quiet_transformers():
-            probes = {name: HighwayProbe.from_pretrained(folder / name) for name in names}
+            probes = {name: load_layer_probe(folder / name) for name in names}
             floor = MeanProbe.from_pretrained(folder / FLOOR)
         encoder = index["encoder"]
-        return cls(
+        bank = cls(
             probes,
             floor,
             encoder=str(encoder.get("name", "")),
@@ -265,6 +272,8 @@ class ProbeBank(Mapping[str, HighwayProbe]):
             training=index["training"],
             environment=index["environment"],
         )
+        bank.folder = folder
+        return bank
 
     def save_pretrained(self, folder: str | Path, dtype: str = "float16") -> None:
         """Write the bank; see `bank_files` for the layout and what a reader may see meanwhile.

@@ -8,7 +8,7 @@ from typing import Any
 TEXT = """
 # {name}
 
-Highway probes for the layers of the speech encoder **{encoder}**, made with
+{capacity} probes for the layers of the speech encoder **{encoder}**, made with
 [hfprobe](https://arxiv.org/abs/1911.01102): each rebuilds the mel-spectrogram from the frames of one layer
 alone.
 
@@ -58,6 +58,7 @@ def default_card(bank: Any, repo_id: str) -> str:
 
     text = TEXT.format(
         name=repo_id.rsplit("/", 1)[-1],
+        capacity=bank.capacity.capitalize(),
         encoder=bank.encoder or "not recorded",
         repo_id=repo_id,
         rows=rows,

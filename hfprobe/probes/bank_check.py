@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hfprobe.errors import BankError
+from hfprobe.errors import BankError, ConfigError
+from hfprobe.probes.bank_files import RANDOM
 
 
 def check_encoder(bank: Any, encoder: Any) -> None:
@@ -40,3 +41,30 @@ def check_encoder(bank: Any, encoder: Any) -> None:
             f"{told}: same shape but other weights (fingerprint {fingerprint}, "
             f"expected {bank.fingerprint}); load the encoder of this bank, or train a bank for this one"
         )
+
+
+def check_twin(encoder: Any, fingerprint: str, twin: Any) -> str:
+    """Compare an encoder with its random twin: the same shape, other weights.
+
+    Args:
+        encoder: A `SpeechEncoder`.
+        fingerprint: Its fingerprint.
+        twin: The other one.
+
+    Returns:
+        The twin's fingerprint.
+
+    Raises:
+        ConfigError: It is of another shape, or has the encoder's own weights.
+    """
+    shapes = [[(spec.name, spec.dim, spec.stride) for spec in each.layers] for each in (encoder, twin)]
+    found = twin.fingerprint
+    if shapes[0] != shapes[1] or found == fingerprint:
+        what = "the very same weights" if shapes[0] == shapes[1] else "other layers"
+        raise ConfigError(
+            f"expected a random twin of {encoder.name!r}, got {twin.name!r} with {what}; load it with "
+            "AutoSpeechEncoder.from_pretrained('random:NAME')"
+        )
+    if RANDOM in (spec.name for spec in encoder.layers):
+        raise ConfigError(f"a layer of {encoder.name!r} is called {RANDOM!r}, as the twin's folder would be; rename it")
+    return found

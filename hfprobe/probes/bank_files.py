@@ -5,6 +5,7 @@ bank.json             format version, encoder, layers, mel settings, training se
 blstm1/config.json    one transformers model per layer
 blstm1/model.safetensors
 floor/...             the mean-mel floor
+random/bank.json      where trained: a bank of its own, of the same encoder with random weights
 ```
 The checksums in `bank.json` tie the files to one another: a truncated download, or a folder in which two
 banks got mixed, is an error and never a wrong result. Nothing in `bank.json` is used as a
@@ -31,6 +32,7 @@ from hfprobe.errors import BankError
 FORMAT_VERSION = 1
 INDEX = "bank.json"
 FLOOR = "floor"
+RANDOM = "random"  # folder in a bank's folder: the bank of the encoder's twin with random weights
 LAYER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 LAYER_FILES = ("config.json", "model.safetensors")
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
@@ -144,7 +146,7 @@ def write_probe(probe, folder: Path, dtype: str) -> None:
     """Write one probe; its weights in `dtype`, its statistics in float32 always.
 
     Args:
-        probe: A `HighwayProbe` or `MeanProbe`.
+        probe: A probe of a layer, or a `MeanProbe`.
         folder: New folder for `config.json` and `model.safetensors`.
         dtype: ``"float16"`` or ``"float32"``.
 

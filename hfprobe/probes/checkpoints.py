@@ -30,6 +30,8 @@ from hfprobe.errors import BankError, ConfigError
 
 KEEP = 2
 _ARRAY = "__ndarray__"
+# What checkpoints from before a setting existed agree with.
+_EARLIER = {"probe": "highway", "random": None}
 
 
 def to_plain(value: Any, place: str = "stream state") -> Any:
@@ -134,6 +136,26 @@ def write(
         for old in available(root)[KEEP:]:
             shutil.rmtree(old)
     accelerator.wait_for_everyone()
+
+
+def check_identity(stored: dict, wanted: dict, folder: Path) -> None:
+    """Refuse to go on from the checkpoint of another training.
+
+    Args:
+        stored: Its settings, encoder and layers.
+        wanted: Those of the training that would go on.
+        folder: Of the checkpoint, for the message.
+
+    Raises:
+        ConfigError: If they differ.
+    """
+    for key, value in wanted.items():
+        before = stored.get(key, _EARLIER.get(key))
+        if before != value:
+            raise ConfigError(
+                f"expected {key}={before!r} as in {folder}, got {value!r}; "
+                "restore it, use resume=False to begin anew, or choose another output folder"
+            )
 
 
 def available(root: Path) -> list[Path]:

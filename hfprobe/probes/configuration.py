@@ -138,6 +138,48 @@ class HighwayProbeConfig(_MelFrameConfig):
         )
 
 
+class LinearProbeConfig(_MelFrameConfig):
+    """Configuration of a `LinearProbe`: no hidden width, no depth.
+
+    Args:
+        input_dim: Width of the hidden frames of the layer under study.
+        layer: Name of that layer.
+        stride: Distance between its frames in samples; a whole multiple of the mel hop.
+        mel: `MelConfig` or its dictionary; the default settings if None.
+        encoder: Name of the encoder that the probe was trained for.
+        encoder_fingerprint: Fingerprint of that encoder's layers and weights.
+
+    Raises:
+        ConfigError: If a number is out of range or the stride is not a whole multiple of the mel hop.
+
+    Example:
+        >>> LinearProbeConfig(input_dim=128, layer="blstm1", stride=320).upsampling
+        2
+    """
+
+    model_type = "hfprobe-linear"
+
+    def __init__(
+        self,
+        input_dim: int = 128,
+        layer: str = "",
+        stride: int = 640,
+        mel: dict | None = None,
+        encoder: str = "",
+        encoder_fingerprint: str = "",
+        **kwargs: Any,
+    ):
+        self.input_dim = _require_positive_integer("input_dim", input_dim)
+        super().__init__(
+            layer=layer,
+            stride=stride,
+            mel=mel,
+            encoder=encoder,
+            encoder_fingerprint=encoder_fingerprint,
+            **kwargs,
+        )
+
+
 class MeanProbeConfig(_MelFrameConfig):
     """Configuration of a `MeanProbe`, the floor that knows nothing but the mean mel frame.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,9 +17,9 @@ from torch import nn
 
 from hfprobe.audio import MelConfig
 from hfprobe.errors import ConfigError, LayerError
-from hfprobe.probes.configuration import HighwayProbeConfig
+from hfprobe.probes.configuration import HighwayProbeConfig, LinearProbeConfig
 from hfprobe.probes.losses import PackedFrames, masked_l1, mel_targets, pack_frames
-from hfprobe.probes.modeling import HighwayProbe
+from hfprobe.probes.modeling import HighwayProbe, LinearProbe
 from hfprobe.probes.training_config import ProbeTrainingConfig
 
 logger = logging.getLogger(__name__)
@@ -95,21 +95,46 @@ class ProbeSet(nn.Module):
     ):
         super().__init__()
         self.probes = nn.ModuleDict()
+        self.add(specs, config, mel_config, encoder, fingerprint)
+
+    def add(
+        self,
+        specs: Sequence[Any],
+        config: ProbeTrainingConfig,
+        mel_config: MelConfig,
+        encoder: str,
+        fingerprint: str,
+        prefix: str = "",
+    ) -> None:
+        """Add the probes of an encoder, under the names of its layers with a prefix.
+
+        Weights depend on seed and layer alone, so an encoder and its random twin start from the same probes.
+
+        Args:
+            specs: The layers.
+            config: Training settings.
+            mel_config: Mel settings.
+            encoder: Name of the encoder.
+            fingerprint: Its fingerprint.
+            prefix: Put before the layers' names.
+        """
         for spec in specs:
-            settings = HighwayProbeConfig(
-                input_dim=spec.dim,
-                layer=spec.name,
-                stride=spec.stride,
-                mel=mel_config.to_dict(),
-                hidden_dim=config.hidden_dim,
-                num_layers=config.num_layers,
-                gate_bias=config.gate_bias,
-                encoder=encoder,
-                encoder_fingerprint=fingerprint,
-            )
+            common = {
+                "input_dim": spec.dim,
+                "layer": spec.name,
+                "stride": spec.stride,
+                "mel": mel_config.to_dict(),
+                "encoder": encoder,
+                "encoder_fingerprint": fingerprint,
+            }
+            size = {"hidden_dim": config.hidden_dim, "num_layers": config.num_layers, "gate_bias": config.gate_bias}
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(derived_seed(config.seed, spec.name, "weights"))
-                self.probes[spec.name] = HighwayProbe(settings).train()
+                if config.probe == "linear":
+                    probe = LinearProbe(LinearProbeConfig(**common))
+                else:
+                    probe = HighwayProbe(HighwayProbeConfig(**common, **size))
+                self.probes[prefix + spec.name] = probe.train()
 
     def forward(self, packed: dict[str, PackedFrames]) -> dict[str, torch.Tensor]:
         """Loss of each layer on its packed frames."""
@@ -156,33 +181,36 @@ class ProbeSet(nn.Module):
         """Encode a batch once and gather every layer's frames.
 
         Args:
-            encoder: A `SpeechEncoder` in eval mode, on the probes' device.
+            encoder: A `SpeechEncoder` in eval mode, on the probes' device; or several, by the prefix of their probes.
             batch: A `SpeechBatch`; the target is the mel of `batch.waveforms`, of what went in.
             mel_config: Mel settings.
             mel_frames: Mel frames per layer, a random choice; all if None.
-            seed: Parts of the seed of the choice; the layer's name is added.
+            seed: Parts of the seed of the choice; the layer's name is added (without prefix: twins learn from the
+                same frames).
 
         Returns:
-            Layer name to packed frames.
+            Name of the probe to packed frames.
         """
+        encoders = encoder if isinstance(encoder, Mapping) else {"": encoder}
         device = next(self.parameters()).device
         waveforms, lengths = batch.waveforms.to(device), batch.lengths.to(device)
         with torch.no_grad():
             mel, mel_lengths = mel_targets(waveforms, lengths, mel_config)
-            specs = [spec for spec in encoder.layers if spec.name in self.probes]
-            output = encoder(waveforms, lengths, layers=[spec.name for spec in specs])
             packed = {}
-            for index, spec in enumerate(specs):
-                generator = torch.Generator().manual_seed(derived_seed(*seed, spec.name))
-                packed[spec.name] = pack_frames(
-                    output.hidden_states[index],
-                    output.hidden_lengths[index],
-                    mel,
-                    mel_lengths,
-                    self.probes[spec.name].config.upsampling,
-                    mel_frames,
-                    generator,
-                )
+            for prefix, each in encoders.items():
+                specs = [spec for spec in each.layers if prefix + spec.name in self.probes]
+                output = each(waveforms, lengths, layers=[spec.name for spec in specs])
+                for index, spec in enumerate(specs):
+                    generator = torch.Generator().manual_seed(derived_seed(*seed, spec.name))
+                    packed[prefix + spec.name] = pack_frames(
+                        output.hidden_states[index],
+                        output.hidden_lengths[index],
+                        mel,
+                        mel_lengths,
+                        self.probes[prefix + spec.name].config.upsampling,
+                        mel_frames,
+                        generator,
+                    )
         return packed
 
 

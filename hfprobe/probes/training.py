@@ -21,16 +21,18 @@ from hfprobe.errors import ConfigError, DatasetError
 from hfprobe.files import write_whole
 from hfprobe.probes import checkpoints
 from hfprobe.probes.bank import ProbeBank
-from hfprobe.probes.bank_files import FLOOR
+from hfprobe.probes.bank_check import check_twin
+from hfprobe.probes.bank_files import FLOOR, RANDOM
 from hfprobe.probes.bank_source import describe_environment
 from hfprobe.probes.configuration import MeanProbeConfig
 from hfprobe.probes.modeling import MeanProbe
 from hfprobe.probes.normalisation import ProbeStatistics
 from hfprobe.probes.probe_set import ProbeSet, choose_layers, require_finite
 from hfprobe.probes.training_config import FREE_SETTINGS, ProbeTrainingConfig
+from hfprobe.probes.training_log import add_line, cut_log
 
-LOG = "train_log.jsonl"
 SETTINGS = "training.json"
+TWIN = f"{RANDOM}/"  # before the names of the random twin's probes
 
 
 def train_bank(
@@ -43,6 +45,7 @@ def train_bank(
     resume: bool = True,
     progress: bool = True,
     dev_batches: Iterable | None = None,
+    random_twin: Any | None = None,
 ) -> ProbeBank:
     """Train one probe per layer and save the bank.
 
@@ -58,29 +61,35 @@ def train_bank(
             any.
         progress: Show a progress bar if standard error is a terminal.
         dev_batches: Batches to measure the loss on now and then; the same in every process.
+        random_twin: The same architecture with random weights (``AutoSpeechEncoder.from_pretrained("random:NAME")``).
+            Its probes are trained on the same batches and frames from the same first weights, and saved as a bank
+            of their own in ``output/random``: the floor of every curve.
 
     Returns:
         The bank as trained, in float32 (the saved one has `config.save_dtype`).
 
     Raises:
-        ConfigError: If settings contradict one another or a checkpoint, or the training diverges.
+        ConfigError: If settings contradict one another or a checkpoint, the twin has other layers, or the training
+            diverges.
         LayerError: If a layer is unknown.
         DatasetError: If the stream ends.
         BankError: If a checkpoint is broken.
     """
-    trainer = _Trainer(encoder, stream, Path(output), config, mel_config, layers, dev_batches)
-    was_training = encoder.training
-    encoder.eval()
+    trainer = _Trainer(encoder, stream, Path(output), config, mel_config, layers, dev_batches, random_twin)
+    modes = [(each, each.training) for each in trainer.encoders.values()]
     try:
+        for each, _ in modes:
+            each.eval()
         return trainer.run(resume, progress)
     finally:
-        encoder.train(was_training)
+        for each, was_training in modes:
+            each.train(was_training)
 
 
 class _Trainer:
     """State of one training; see `train_bank`."""
 
-    def __init__(self, encoder, stream, output, config, mel_config, layers, dev_batches):
+    def __init__(self, encoder, stream, output, config, mel_config, layers, dev_batches, random_twin=None):
         from accelerate import Accelerator
 
         self.config = config = config or ProbeTrainingConfig()
@@ -96,8 +105,11 @@ class _Trainer:
                 f"{self.mel_config.sampling_rate} Hz; set sampling_rate"
             )
         specs = choose_layers(encoder, layers, self.mel_config.hop_length)
-        self.fingerprint = encoder.fingerprint
+        self.fingerprint, self.twin_fingerprint = encoder.fingerprint, None
         probes = ProbeSet(specs, config, self.mel_config, encoder.name, self.fingerprint)
+        if random_twin is not None:
+            self.twin_fingerprint = check_twin(encoder, self.fingerprint, random_twin)
+            probes.add(specs, config, self.mel_config, random_twin.name, self.twin_fingerprint, TWIN)
         if config.device.startswith("cuda:"):
             torch.cuda.set_device(config.device)  # Accelerate takes the current one
         self.accelerator = Accelerator(
@@ -106,7 +118,9 @@ class _Trainer:
             step_scheduler_with_optimizer=False,
         )
         self.device = self.accelerator.device
-        self.encoder = encoder.to(self.device)
+        self.encoders = {"": encoder.to(self.device)}
+        if random_twin is not None:
+            self.encoders[TWIN] = random_twin.to(self.device)
         optimizer = torch.optim.AdamW(probes.parameter_groups(config), lr=config.learning_rate, fused=True)
         self.model, self.optimizer = self.accelerator.prepare(probes, optimizer)
         self.probes: ProbeSet = self.accelerator.unwrap_model(self.model)
@@ -115,10 +129,10 @@ class _Trainer:
         self.dev = every[self.accelerator.process_index :: self.accelerator.num_processes]
         self.step, self.elapsed, self.checkpointed_at = 0, 0.0, 0.0
         # What a checkpoint must agree with before training may go on from it.
-        settings = {key: value for key, value in config.to_dict().items() if key not in FREE_SETTINGS}
         self.identity = {
-            **settings,
+            **{key: value for key, value in config.to_dict().items() if key not in FREE_SETTINGS},
             "encoder": self.fingerprint,
+            "random": self.twin_fingerprint,
             "layers": [spec.name for spec in specs],
             "mel": self.mel_config.to_dict(),
             "processes": self.accelerator.num_processes,
@@ -141,7 +155,7 @@ class _Trainer:
             self._estimate_statistics(batches)
         sums = torch.zeros(len(self.probes.probes), device=self.device)
         summed = 0
-        # None: tqdm itself looks whether standard error is a terminal
+        # None: tqdm looks whether standard error is a terminal
         hidden_bar = None if progress and self.accelerator.is_main_process else True
         with tqdm(total=self.config.max_steps, initial=self.step, disable=hidden_bar, desc="probes") as bar:
             while not stop:
@@ -153,7 +167,8 @@ class _Trainer:
                 if self.step % self.config.log_steps == 0 or stop:
                     losses = self._mean_losses(sums / summed)
                     require_finite(losses, self.step)
-                    bar.set_postfix(loss=f"{sum(losses.values()) / len(losses):.3f}")
+                    own = [loss for name, loss in losses.items() if not name.startswith(TWIN)]
+                    bar.set_postfix(loss=f"{sum(own) / len(own):.3f}")
                     dev_due = self.config.dev_steps and self.step % self.config.dev_steps == 0
                     self._log(losses, self.dev_losses() if stop or dev_due else None)
                     sums.zero_()
@@ -174,7 +189,7 @@ class _Trainer:
 
     def _train_step(self, batch, fraction: float) -> torch.Tensor:
         seed = (self.config.seed, "frames", self.accelerator.process_index, self.step)
-        packed = self.probes.pack(self.encoder, batch, self.mel_config, self.config.frames_per_batch, seed)
+        packed = self.probes.pack(self.encoders, batch, self.mel_config, self.config.frames_per_batch, seed)
         for group in self.optimizer.param_groups:
             group["lr"] = group["share"] * self.config.learning_rate_at(self.step, fraction)
         losses = torch.stack(list(self.model(packed).values()))
@@ -197,19 +212,16 @@ class _Trainer:
             due |= self.elapsed - self.checkpointed_at >= 60 * config.checkpoint_minutes
         fraction = max(by_steps, by_clock)
         if self.accelerator.num_processes > 1:
-            # Clocks differ between processes, and one that stopped alone would leave the others waiting for
-            # ever.
+            # Clocks differ between processes, and one that stopped alone would leave the others waiting.
             told = torch.tensor([fraction, float(due)], dtype=torch.float64, device=self.device)
             torch.distributed.broadcast(told, src=0)
             fraction, due = told[0].item(), bool(told[1].item())
         return min(1.0, fraction), fraction >= 1.0, due
 
-    # -- statistics, losses
-
     def _estimate_statistics(self, batches) -> None:
         gathered = {name: ProbeStatistics(probe) for name, probe in self.probes.probes.items()}
         for _ in range(self.config.statistics_batches):
-            for name, packed in self.probes.pack(self.encoder, self._next(batches), self.mel_config).items():
+            for name, packed in self.probes.pack(self.encoders, self._next(batches), self.mel_config).items():
                 gathered[name].add(packed)
         for statistics in gathered.values():
             for moments in (statistics.inputs, statistics.outputs):
@@ -227,7 +239,7 @@ class _Trainer:
         totals = torch.zeros(2, len(self.probes.probes), dtype=torch.float64, device=self.device)
         with torch.no_grad():
             for batch in self.dev:
-                packed = self.probes.pack(self.encoder, batch, self.mel_config)
+                packed = self.probes.pack(self.encoders, batch, self.mel_config)
                 for index, (name, loss) in enumerate(self.probes(packed).items()):
                     n_frames = packed[name].mask.sum()
                     totals[:, index] += torch.stack([loss * n_frames, n_frames])
@@ -242,19 +254,11 @@ class _Trainer:
         self.output.mkdir(parents=True, exist_ok=True)
         settings = {"config": self.config.to_dict(), **self.identity, "environment": describe_environment()}
         write_whole(self.output / SETTINGS, json.dumps(settings, indent=2) + "\n")
-        log = self.output / LOG
-        lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.exists() else []
-        # Steps after the checkpoint are about to be done again; an interrupted write may have left half a
-        # line.
-        kept = [line for line in lines if 0 < _step_of(line) <= self.step]
-        write_whole(log, "".join(kept))
+        cut_log(self.output, self.step)
 
     def _log(self, losses: dict | None, dev: dict | None) -> None:
         if self.accelerator.is_main_process:
-            line = {"step": self.step, "seconds": round(self.elapsed, 3), "loss": losses, "dev_loss": dev}
-            kept = {key: value for key, value in line.items() if value is not None}
-            with open(self.output / LOG, "a", encoding="utf-8") as file:
-                file.write(json.dumps(kept) + "\n")
+            add_line(self.output, step=self.step, seconds=round(self.elapsed, 3), loss=losses, dev_loss=dev)
 
     def _checkpoint(self) -> None:
         trainer = {"step": self.step, "elapsed": self.elapsed, "identity": self.identity}
@@ -268,12 +272,7 @@ class _Trainer:
         if not found:
             return False
         trainer, tensors, optimizer, local = checkpoints.read(found[0], self.accelerator.process_index)
-        for key, value in self.identity.items():
-            if trainer["identity"].get(key) != value:
-                raise ConfigError(
-                    f"expected {key}={trainer['identity'].get(key)!r} as in {found[0]}, got {value!r}; "
-                    "restore it, use resume=False to begin anew, or choose another output folder"
-                )
+        checkpoints.check_identity(trainer["identity"], self.identity, found[0])
         self.probes.load_state_dict(tensors)
         self.optimizer.load_state_dict(optimizer)
         self.stream.load_state_dict(local["stream"])
@@ -283,21 +282,18 @@ class _Trainer:
         return True
 
     def _finish(self) -> ProbeBank:
-        probes = dict(self.probes.probes)
-        stride = self.mel_config.hop_length
-        floor = MeanProbe(MeanProbeConfig(layer=FLOOR, stride=stride, mel=self.mel_config.to_dict()))
-        floor.output_mean.copy_(next(iter(probes.values())).output_mean)
         training = {**self.config.to_dict(), "steps": self.step, "minutes": round(self.elapsed / 60, 3)}
-        bank = ProbeBank(probes, floor, self.encoder.name, self.fingerprint, training)
+        prints = {"": self.fingerprint, TWIN: self.twin_fingerprint}
+        banks = {}
+        for prefix, encoder in self.encoders.items():
+            names = [spec.name for spec in encoder.layers if prefix + spec.name in self.probes.probes]
+            probes = {name: self.probes.probes[prefix + name] for name in names}
+            mel = self.mel_config
+            floor = MeanProbe(MeanProbeConfig(layer=FLOOR, stride=mel.hop_length, mel=mel.to_dict()))
+            floor.output_mean.copy_(next(iter(probes.values())).output_mean)
+            banks[prefix] = ProbeBank(probes, floor, encoder.name, prints[prefix], training)
         if self.accelerator.is_main_process:
-            bank.save_pretrained(self.output, dtype=self.config.save_dtype)
+            for prefix, bank in reversed(banks.items()):  # the twin's first: a finished bank has all its parts
+                bank.save_pretrained(self.output / prefix, dtype=self.config.save_dtype)
         self.accelerator.wait_for_everyone()
-        return bank
-
-
-def _step_of(line: str) -> int:
-    """Step of a line of the log; -1 for a line that is damaged."""
-    try:
-        return int(json.loads(line)["step"]) if line.endswith("\n") else -1
-    except (ValueError, KeyError, TypeError):
-        return -1
+        return banks[""]

@@ -10,6 +10,7 @@ from hfprobe.errors import ConfigError
 from hfprobe.probes.bank_files import DTYPES
 
 SCHEDULES = ("cosine", "linear", "constant")
+PROBES = ("highway", "linear")
 # Settings that may change between an interruption and its resumption without changing what is learnt.
 FREE_SETTINGS = frozenset(
     {
@@ -29,6 +30,8 @@ class ProbeTrainingConfig:
     """How `train_bank` trains.
 
     Attributes:
+        probe: Capacity: ``"highway"`` (the paper's) or ``"linear"`` (one affine map; width, depth and gates of the
+            Highway layers then mean nothing).
         hidden_dim: Width of the Highway layers.
         num_layers: Number of Highway layers.
         gate_bias: First value of the gates' bias.
@@ -84,6 +87,7 @@ class ProbeTrainingConfig:
     save_dtype: str = "float16"
     device: str = "auto"
     mixed_precision: str = "no"
+    probe: str = "highway"
 
     def __post_init__(self):
         for name in ("hidden_dim", "num_layers", "statistics_batches", "log_steps"):
@@ -100,6 +104,7 @@ class ProbeTrainingConfig:
         if self.max_steps is None and self.max_minutes is None:
             raise ConfigError("expected max_steps or max_minutes, got neither; set one, or training would never end")
         choices = {
+            "probe": PROBES,
             "schedule": SCHEDULES,
             "save_dtype": tuple(DTYPES),
             "mixed_precision": ("no", "bf16"),

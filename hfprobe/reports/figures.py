@@ -1,8 +1,6 @@
 """Curves by layer as Matplotlib figures: for papers (PNG, PDF), and inline in a page as SVG.
 
-Encoders differ in hue, line style and marker, so the curves can be told apart in grey and by colour-blind
-eyes (hues from Okabe and Ito, "Color Universal Design", 2008). A figure is drawn without pyplot: no global
-state, no display.
+A figure is drawn without pyplot: no global state, no display.
 """
 
 from __future__ import annotations
@@ -10,104 +8,45 @@ from __future__ import annotations
 import io
 import math
 import re
-import warnings
 from collections.abc import Iterable, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from hfprobe.files import write_whole
-from hfprobe.reports.model import Measurement
-from hfprobe.reports.tables import layer_orders, metric_info, metric_rows, ordered_conditions, reference
-
-
-@dataclass(frozen=True)
-class EncoderStyle:
-    """How one encoder looks: hue on light and on dark ground, line style and marker."""
-
-    light: str
-    dark: str
-    line: str
-    marker: str
-    filled: bool
-
-
-STYLES = (
-    EncoderStyle("#0072b2", "#5db8f0", "-", "o", True),
-    EncoderStyle("#c4500a", "#f2965a", "--", "s", False),
-    EncoderStyle("#00805d", "#4cc9a0", "-.", "^", True),
-    EncoderStyle("#a2478a", "#e29ac9", ":", "D", False),
-    EncoderStyle("#7a6a00", "#d9c84a", (0, (5, 1, 1, 1, 1, 1)), "v", True),
+from hfprobe.reports.panels import (
+    INK,
+    LINE,
+    MUTED,
+    REFERENCES,
+    STYLES,
+    EncoderStyle,
+    add_legend,
+    draw_panel,
+    drawing,
+    lay_out,
+    style_of,
 )
-INK, MUTED, LINE = "#1b1d21", "#666a72", "#d8d9dc"
-# Dashes of input, ceiling and floor: grey, thin, and unlike the encoders'.
-_REFERENCES = {
-    "input": ("input", (0, (1, 1.5))),
-    "ceiling": ("ceiling", (0, (6, 2))),
-    "floor": ("floor", (0, (3, 1.5, 1, 1.5))),
-}
-_RC = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": MUTED,
-    "axes.linewidth": 0.8,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    # Names of encoders and conditions are text, never TeX: a "$" in one must not be an error.
-    "text.parse_math": False,
-    "svg.fonttype": "none",
-    "pdf.fonttype": 42,
-}
+from hfprobe.reports.tables import (
+    layer_orders,
+    metric_info,
+    metric_rows,
+    ordered_conditions,
+    split_twins,
+)
+
+__all__ = ["INK", "LINE", "MUTED", "STYLES", "EncoderStyle", "caption", "inline_svg", "layer_curves", "save_figure"]
+_drawing = drawing
 
 
-@contextmanager
-def _drawing(**settings: str):
-    """Matplotlib with the settings above; a letter its font lacks becomes a box, without a warning."""
-    with matplotlib.rc_context({**_RC, **settings}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        yield
-
-
-def style_of(index: int) -> EncoderStyle:
-    """Style of the encoder with this place on the page (they repeat after five)."""
-    return STYLES[index % len(STYLES)]
-
-
-def _families(orders: dict[str, tuple[str, ...]]) -> dict[tuple[str, ...], list[str]]:
+def families(orders: dict[str, tuple[str, ...]]) -> dict[tuple[str, ...], list[str]]:
     """Encoders by their list of layers: those of one architecture share a row of panels."""
     families: dict[tuple[str, ...], list[str]] = {}
     for encoder, layers in orders.items():
         families.setdefault(layers, []).append(encoder)
     return families
-
-
-def _draw_encoder(axes, rows: dict[str, Measurement], layers: Sequence[str], style: EncoderStyle, info, label: str):
-    """One curve with its interval band; a layer without a value leaves a gap."""
-    places = range(len(layers))
-
-    def series(name: str) -> list[float]:
-        values = [getattr(rows[layer], name) if layer in rows else None for layer in layers]
-        return [math.nan if value is None else info.scaled(value) for value in values]
-
-    face = style.light if style.filled else "#ffffff"
-    axes.plot(
-        places, series("value"), linestyle=style.line, marker=style.marker, color=style.light, markersize=5,
-        markerfacecolor=face, linewidth=1.6, label=label, zorder=3,
-    )  # fmt: skip
-    low, high = series("ci_low"), series("ci_high")
-    axes.fill_between(places, low, high, color=style.light, alpha=0.16, linewidth=0, zorder=2)
-    if len(layers) == 1 or all(math.isnan(value) for value in low[1:]):
-        axes.vlines(places, low, high, color=style.light, linewidth=1)
 
 
 def layer_curves(
@@ -123,7 +62,8 @@ def layer_curves(
 
     Returns:
         The figure: bands are 95 % intervals; grey lines are the unprocessed input (natural speech in
-        `clean`), the ceiling, and the floor where there is one.
+        `clean`), the ceiling, and the floor where there is one; thin grey curves are the encoders with random
+        weights.
 
     Raises:
         ReportError: If no row has this metric.
@@ -134,60 +74,33 @@ def layer_curves(
         >>> len(layer_curves(rows, "eer").axes)
         1
     """
-    chosen = metric_rows(rows, metric)
+    every = metric_rows(rows, metric)
+    chosen, twins = split_twins(every)
     info = metric_info(metric)
     orders = layer_orders(chosen)
     places = {name: place for place, name in enumerate(encoders or orders)}
+    styles = {name: style_of(places.get(name, 0)) for name in orders}
     conditions = ordered_conditions(chosen)
-    panels = [(layers, names, condition) for layers, names in _families(orders).items() for condition in conditions]
+    panels = [(layers, names, condition) for layers, names in families(orders).items() for condition in conditions]
     across = max(1, min(columns or min(len(conditions), 4), len(panels)))
     down = max(1, math.ceil(len(panels) / across))
-    with _drawing():
+    with drawing():
         figure = Figure(figsize=(1.1 + 2.75 * across, 0.75 + 2.35 * down), layout="constrained")
         FigureCanvasAgg(figure)
         grid = figure.subplots(down, across, sharey=True, squeeze=False)
-        handles: dict[str, Any] = {}
         for place, axes in enumerate(grid.flat):
             if place >= len(panels):
                 axes.set_visible(False)
                 continue
             layers, names, condition = panels[place]
             here = [row for row in chosen if row.condition == condition]
-            for kind, (label, dashes) in _REFERENCES.items():
-                row = reference(here, kind, condition, names[0])
-                if row is not None and row.value is not None:
-                    axes.axhline(
-                        info.scaled(row.value),
-                        color=MUTED,
-                        linestyle=dashes,
-                        linewidth=1.1,
-                        label=label,
-                        zorder=1,
-                    )
-            for name in names:
-                own = {row.layer: row for row in here if row.encoder == name}
-                _draw_encoder(axes, own, layers, style_of(places.get(name, 0)), info, name)
-            axes.set_title(condition, fontsize=9.5, loc="left", fontweight="bold")
-            axes.set_xticks(range(len(layers)), layers, rotation=40, ha="right", rotation_mode="anchor")
-            axes.set_xlim(-0.4, len(layers) - 0.6)
-            axes.grid(axis="y", color=LINE, linewidth=0.7, zorder=0)
-            axes.spines[["top", "right"]].set_visible(False)
+            draw_panel(axes, here, layers, names, condition, styles, info, twins)
             if place % across == 0:
                 axes.set_ylabel(info.axis)
-            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-                handles.setdefault(label, handle)
         if info.percent and chosen:
             grid.flat[0].set_ylim(bottom=0)
-        order = sorted(handles, key=lambda label: (label in _REFERENCES, places.get(label, 0)))
-        if order:
-            figure.legend(
-                [handles[label] for label in order], order, loc="outside upper left",
-                ncols=min(len(order), 2 * across),
-                frameon=False, handlelength=3.2, columnspacing=1.6,
-            )  # fmt: skip
-        # Lay out once: otherwise every format that is saved does it again, which takes most of the time.
-        figure.get_layout_engine().execute(figure)
-        figure.set_layout_engine("none")
+        add_legend(figure, grid.flat[: len(panels)], places)
+        lay_out(figure)
     return figure
 
 
@@ -217,13 +130,15 @@ def caption(rows: Iterable[Any], metric: str) -> str:
     each = f"{low}" if low == high else f"{low} to {high}"
     failed = sum(row.n_failed for row in chosen)
     bands = "Bands are 95 % intervals. " if any(row.ci_low is not None for row in chosen) else ""
-    kinds = [kind for kind in _REFERENCES if any(row.layer == kind for row in chosen)]
+    kinds = [kind for kind in REFERENCES if any(row.layer == kind for row in chosen)]
     meanings = {
         "input": "input: the sound that went in (natural speech where clean)",
         "ceiling": "ceiling: the true mel made sound again",
-        "floor": "floor: a probe that only knows the mean mel",
+        "floor": "mean mel: a probe that knows nothing else",
     }
     lines = f"Grey lines: {'; '.join(meanings[kind] for kind in kinds)}. " if kinds else ""
+    if split_twins(chosen)[1]:
+        lines += "Thin grey curves: the same encoder with random weights, and probes of its own. "
     ending = f"{failed} failed and are left out, not scored 0." if failed else "none failed."
     what = f"{info.axis} by layer; {info.meaning}. {bands}{lines}"
     return f"{what}Each point is from {each} measurements; {ending}"
@@ -244,7 +159,7 @@ def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = ("png", "pd
     for name in formats:
         buffer = io.BytesIO()
         dates = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(name)
-        with _drawing():
+        with drawing():
             figure.savefig(buffer, format=name, dpi=200, facecolor="white", metadata=dates)
         written.append(write_whole(Path(f"{stem}.{name}"), buffer.getvalue()))
     return tuple(written)
@@ -262,7 +177,7 @@ def inline_svg(figure: Figure, salt: str, encoders: int = len(STYLES)) -> str:
         The element, text kept as text and escaped by Matplotlib; no script, no address, no date.
     """
     buffer = io.StringIO()
-    with _drawing(**{"svg.hashsalt": salt}):
+    with drawing(**{"svg.hashsalt": salt}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]

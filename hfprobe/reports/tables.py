@@ -11,12 +11,13 @@ import csv
 import io
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hfprobe.reports.model import REFERENCE_LAYERS, Measurement, ReportError, measurements, merge_orders
 
 MISSING = "–"
+_TWIN = re.compile(r"random:(.+?)(?:@\d+)?( > .+)?", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,29 @@ METRICS = {
     "stoi": Metric("STOI", False, 3, "intelligibility against the clean original, 1 is perfect"),
     "estoi": Metric("ESTOI", False, 3, "extended intelligibility against the clean original, 1 is perfect"),
     "pesq": Metric("PESQ", False, 2, "quality as a listener would rate it, about 1 (bad) to 4.6"),
+    "pesq_nb": Metric("PESQ (narrow band)", False, 2, "quality as a telephone listener would rate it, 1 to 4.5"),
     "si_sdr": Metric("SI-SDR, dB", False, 1, "signal to distortion, in dB"),
+    "log_mel": Metric("log-mel distance, dB", False, 1, "distance of the log-mel spectrograms, 0 is equal"),
     "wer": Metric("WER", True, 2, "words the recogniser gets wrong"),
     "cer": Metric("CER", True, 2, "characters the recogniser gets wrong"),
 }
 
 
+_AGAINST_INPUT = "_input"
+
+
 def metric_info(name: str) -> Metric:
-    """How to write this metric; one that is not listed is written as it is, with three digits."""
+    """How to write this metric; one that is not listed is written as it is, with three digits.
+
+    Example:
+        >>> metric_info("stoi_input").label
+        'STOI to input'
+    """
+    if name.endswith(_AGAINST_INPUT) and (known := METRICS.get(name.removesuffix(_AGAINST_INPUT))):
+        meaning = known.meaning.replace(" against the clean original", "")
+        return replace(
+            known, label=f"{known.label} to input", meaning=f"{meaning}; against what the encoder heard, noise and all"
+        )
     return METRICS.get(name) or Metric(name, False, 3, name)
 
 
@@ -107,6 +123,31 @@ def layer_orders(rows: Iterable[Measurement]) -> dict[str, tuple[str, ...]]:
         if row.layer not in REFERENCE_LAYERS:
             orders.setdefault(row.encoder, {})[row.layer] = None
     return {encoder: tuple(layers) for encoder, layers in orders.items()}
+
+
+def twin_of(name: str) -> str | None:
+    """The encoder whose random twin this is; None for others.
+
+    Example:
+        >>> twin_of("random:vgg@3"), twin_of("random:vgg > whisper"), twin_of("vgg")
+        ('vgg', 'vgg > whisper', None)
+    """
+    found = _TWIN.fullmatch(name)
+    return found[1] + (found[2] or "") if found else None
+
+
+def split_twins(rows: Iterable[Measurement]) -> tuple[tuple[Measurement, ...], dict[str, list[Measurement]]]:
+    """Rows without those of random twins, and those by the name of the encoder that they are the floor of.
+
+    A random encoder whose trained one has no rows is an encoder like others.
+    """
+    rows = tuple(rows)
+    names = {row.encoder for row in rows}
+    twins: dict[str, list[Measurement]] = {}
+    for row in rows:
+        if (trained := twin_of(row.encoder)) in names and trained is not None:
+            twins.setdefault(trained, []).append(row)
+    return tuple(row for row in rows if twin_of(row.encoder) not in twins), twins
 
 
 def reference(

@@ -15,7 +15,14 @@ SAMPLING_RATE = 16000  # Hz, of every speaker encoder's input
 # Name to "module:callable", so that only the one that is asked for is imported. The callable takes the text
 # behind the colon of "name:argument" (a weights file), or None.
 _REGISTRY: dict[str, str | Callable[[str | None], SpeakerEncoder]] = {
+    "ecapa": "hfprobe.speakers.speechbrain:load_ecapa",
     "ge2e": "hfprobe.speakers.ge2e:load_ge2e",
+    "hf": "hfprobe.speakers.xvector:load_xvector",
+    "thinresnet": "hfprobe.speakers.weights:load_thinresnet",
+    "unispeech-sat-sv": "hfprobe.speakers.xvector:load_unispeech_sat_sv",
+    "wav2vec2-sv": "hfprobe.speakers.xvector:load_wav2vec2_sv",
+    "wavlm-sv": "hfprobe.speakers.xvector:load_wavlm_sv",
+    "xvector": "hfprobe.speakers.speechbrain:load_xvector_tdnn",
 }
 
 
@@ -109,8 +116,9 @@ def load_speaker_encoder(name: str) -> SpeakerEncoder:
     """Load a speaker encoder.
 
     Args:
-        name: One of `speaker_encoders()`, with an argument behind a colon where it takes one, e.g.
-            ``"ge2e"`` or ``"ge2e:weights.pt"``.
+        name: One of `speaker_encoders()`, with an argument behind a colon where it takes one: ``"ge2e"``,
+            ``"ge2e:weights.pt"``, ``"thinresnet:weights.h5"``, ``"ecapa"``, ``"ecapa:FOLDER"``, ``"xvector"``,
+            ``"wavlm-sv"``, ``"hf:FOLDER"``, ``"hf:user/name@revision"``.
 
     Returns:
         The encoder in eval mode.
@@ -120,7 +128,10 @@ def load_speaker_encoder(name: str) -> SpeakerEncoder:
     """
     key, _, argument = str(name).partition(":")
     if key not in _REGISTRY:
-        raise EncoderError(f"unknown speaker encoder {name!r}; choose from {', '.join(speaker_encoders())}")
+        raise EncoderError(
+            f"unknown speaker encoder {name!r}; choose from {', '.join(speaker_encoders())} "
+            "(thinresnet:FILE and hf:MODEL need what stands behind the colon)"
+        )
     factory = _REGISTRY[key]
     if isinstance(factory, str):
         module, _, attribute = factory.partition(":")

@@ -1,5 +1,6 @@
 """Mel inversion and Griffin-Lim: fit, determinism, independence of the batch, and quality on real speech."""
 
+import importlib
 import os
 from pathlib import Path
 
@@ -66,8 +67,34 @@ def test_griffin_lim_converges_like_librosa_or_better():
     assert _convergence(ours, magnitude) <= 1.02 * _convergence(torch.from_numpy(theirs), magnitude)
     random = griffin_lim(magnitude, length=24000, init="random")
     assert _convergence(random, magnitude) <= 1.2 * _convergence(torch.from_numpy(theirs), magnitude)
-    slow = griffin_lim(magnitude, length=24000, init="random", momentum=0.0)
-    assert _convergence(random, magnitude) < _convergence(slow, magnitude)
+    fast = griffin_lim(magnitude, length=24000, init="random", algorithm="fgla")
+    slow = griffin_lim(magnitude, length=24000, init="random", algorithm="fgla", momentum=0.0)
+    assert _convergence(random, magnitude) < _convergence(fast, magnitude) < _convergence(slow, magnitude)
+
+
+def test_the_first_iteration_of_reflections_is_what_the_formula_says():
+    """x <- b / 2 (R_c R_m x + x) + (1 - b) P_m x with b = 1, on torch.stft and torch.istft, far from the ends."""
+    torch.manual_seed(0)
+    magnitude = _magnitude(_vowels())
+    phases = importlib.import_module("hfprobe.audio.griffin_lim")._first_phases(magnitude[None], CONFIG, 0, "random")[0]
+    window = torch.hann_window(400)
+
+    def inverse(spectrum):
+        return torch.istft(spectrum.T, 512, 160, 400, window, length=24000)
+
+    def nearest(spectrum):
+        return torch.stft(inverse(spectrum), 512, 160, 400, window, return_complex=True).T
+
+    def with_magnitude(spectrum):
+        return spectrum / spectrum.abs().clamp(min=1e-10) * magnitude
+
+    # torch.stft puts the 400-sample window into the middle of 512 samples, hfprobe at their beginning.
+    x = torch.polar(magnitude, phases - 2 * torch.pi * 56 / 512 * torch.arange(257))
+    mirrored = 2 * with_magnitude(x) - x
+    x = (2 * nearest(mirrored) - mirrored + x) / 2
+    expected = inverse(with_magnitude(x))[2000:-2000]
+    ours = griffin_lim(magnitude, n_iter=1, length=24000, init="random")[2000:-2000]
+    assert float((ours - expected).norm() / expected.norm()) < 1e-3
 
 
 def test_a_steady_tone_comes_back():
@@ -88,7 +115,8 @@ def test_batch_equals_single_in_any_order_and_seed_decides():
     torch.testing.assert_close(batch, backwards, rtol=0, atol=1e-5)
     for item, (mel, length) in enumerate(zip(mels, lengths, strict=True)):
         alone = vocode(mel, lengths=length, n_iter=8)
-        torch.testing.assert_close(batch[item, :length], alone, rtol=0, atol=1e-4)
+        # Two frames determine next to nothing, so rounding shows there.
+        torch.testing.assert_close(batch[item, :length], alone, rtol=0, atol=1e-4 if length > 1000 else 2e-3)
         assert not batch[item, length:].any()
     assert torch.equal(vocode(mels[1], n_iter=4), vocode(mels[1], n_iter=4))
     assert not torch.equal(vocode(mels[1], n_iter=4), vocode(mels[1], n_iter=4, seed=1))
@@ -132,6 +160,7 @@ def test_other_settings(config):
         lambda: griffin_lim(torch.ones(2, 5, 257), length=[1, 2, 3]),
         lambda: griffin_lim(torch.ones(5, 257), length=10.5),
         lambda: griffin_lim(torch.ones(5, 257), init="zero"),
+        lambda: griffin_lim(torch.ones(5, 257), algorithm="magic"),
     ],
 )
 def test_errors(call):
@@ -153,7 +182,7 @@ def _shared_speech() -> list[Path]:
 
 
 def test_real_speech_survives():
-    """Six clips of at most 5 s, for the time; the targets are those of 24 clips (STOI .97, PESQ 3.3), less a margin."""
+    """Six clips of at most 5 s, for the time; the targets are those of 24 clips (STOI .976, PESQ 3.5), less a margin."""
     files = _shared_speech()[::10][:6]
     if not files:
         pytest.skip("no LibriSpeech clips: set HFPROBE_SHARED to the shared folder")
@@ -163,5 +192,5 @@ def test_real_speech_survives():
     clips = [torch.from_numpy(soundfile.read(path, dtype="float32")[0][:80000]) for path in files]
     rebuilt = [vocode(mel_spectrogram(clip), lengths=len(clip)) for clip in clips]
     pairs = list(zip(clips, rebuilt, strict=True))
-    assert np.mean([stoi(*pair) for pair in pairs]) >= 0.965
-    assert np.mean([pesq(*pair) for pair in pairs]) >= 3.2
+    assert np.mean([stoi(*pair) for pair in pairs]) >= 0.966
+    assert np.mean([pesq(*pair) for pair in pairs]) >= 3.3

@@ -41,7 +41,7 @@ def test_listen_writes_a_self_contained_page_and_its_config_reads_back(world, tm
     assert not [p for p in out.iterdir() if p.name.startswith(".")]
 
 
-def test_evaluate_what_was_trained(world, tmp_path):
+def test_evaluate_what_was_trained(world, tmp_path, capsys):
     out = tmp_path / "results"
     argv = ["evaluate", "--encoder", world.encoder, "--probes", world.bank, "--dataset", "espeak:test", "--noise"]
     argv += ["generated", "--snr", "clean", "10", "--speakers", "2", "--per-speaker", "2", "--iterations", "1"]
@@ -54,10 +54,64 @@ def test_evaluate_what_was_trained(world, tmp_path):
         assert row["metric"] in ("eer", "mindcf", "stoi", "wer", "cer")
     measured = {row["layer"] for row in content["rows"] if row["metric"] == "stoi"}
     assert measured == {"input", "ceiling", "floor", "blstm1", "blstm5"}
+    assert {row["layer"] for row in content["rows"] if row["metric"] == "wer"} == measured
+    assert capsys.readouterr().out.startswith("note: no random-weight floor; `hfprobe train --random-floor`")
     with open(out / "results.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == len(content["rows"])
     assert {"results.md", "eer.png", "stoi.png", "config.yaml"} <= {p.name for p in out.iterdir()}
     assert yaml.safe_load((out / "config.yaml").read_text())["wer"] is True
+
+
+def test_random_floor_and_linear_probes_from_training_to_tables(world, tmp_path, capsys):
+    bank, out = tmp_path / "bank", tmp_path / "out"
+    train = ["train", "--encoder", world.encoder, "--dataset", "espeak:train", "--noise", "generated", "--steps", "2"]
+    train += ["--batch-size", "2", "--probe", "linear", "--layers", "blstm4", "blstm5", "--device", "cpu"]
+    assert main([*train, "--random-floor", "--seed", "3", "--output", str(bank)]) == 0
+    assert capsys.readouterr().out.startswith("linear probes of 2 layers of enc are in")
+    argv = ["evaluate", "--encoder", world.encoder, "--probes", str(bank), "--dataset", "espeak:test", "--snr", "0"]
+    argv += ["--noise", "generated", "--speakers", "2", "--per-speaker", "2", "--max-seconds", "4", "--iterations", "1"]
+    argv += ["--against", "both", "--trials", "all", "--recogniser", world.other, "--device", "cpu"]
+    assert main([*argv, "--output", str(out)]) == 0
+    assert "note:" not in capsys.readouterr().out
+    content = json.loads((out / "results.json").read_text())
+    rows = {(row["encoder"], row["layer"], row["metric"]): row for row in content["rows"]}
+    for layer in ("blstm4", "blstm5"):
+        for name in ("enc", "random:enc@3"):
+            assert rows[name, layer, "eer"]["n"] == 6 and (name, layer, "stoi_input") in rows
+            assert (f"{name} > other", layer, "wer") in rows and (name, layer, "wer") not in rows
+    assert content["config"]["probe_capacity"] == {"enc": "linear", "random:enc@3": "linear"}
+    assert (out / "results.md").read_text().startswith("Probes: enc: linear, random:enc@3: linear.")
+    found = json.loads((out / "differences.json").read_text())
+    assert set(found) == {"differences", "environment", "config"}
+    assert {row["other_encoder"] for row in found["differences"]} == {"enc", "-", "random:enc@3"}
+    with open(out / "differences.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == len(found["differences"])
+    written = {"table2.md", "differences.md", "figure2.png", "figure2.pdf", "figure4.png", "figure4.pdf", "wer.png"}
+    assert written <= {path.name for path in out.iterdir()}
+    wrong = tmp_path / "wrong"
+    assert main([*argv, "--random-probes", str(bank), "--output", str(wrong)]) == 1
+    assert "with random weights, got those of 'enc'" in capsys.readouterr().err and not wrong.exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "status", "word"),
+    [
+        ("evaluate", ["--recogniser", "nobody"], 1, "encoder 'nobody'"),
+        ("evaluate", ["--random-probes", "nowhere"], 1, "'nowhere' does not exist"),
+        ("evaluate", ["--random-probes", "a/b", "--random-probes", "c/d"], 1, "1 --encoder but 2 --random-probes"),
+        ("evaluate", ["--trials", "some"], 2, "balanced"),
+        ("evaluate", ["--eer-convention", "none"], 2, "speechbrain"),
+        ("evaluate", ["--against", "noise"], 2, "input"),
+        ("train", ["--probe", "cubic"], 2, "linear"),
+    ],
+)
+def test_wrong_options_leave_nothing_behind(world, tmp_path, capsys, command, options, status, word):
+    out = tmp_path / "out"
+    argv = [command, "--encoder", world.encoder, "--dataset", "espeak:test", "--output", str(out)]
+    argv += ["--probes", world.bank, "--snr", "clean"] if command == "evaluate" else ["--steps", "1"]
+    assert main([*argv, *options]) == status
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and word in lines[0] and not out.exists()
 
 
 def test_encoders_lists_families_and_shipped_layers(capsys):

@@ -98,6 +98,44 @@ def test_eer_equals_sklearn_and_brentq():
     assert eer(scores, labels) == pytest.approx(expected, abs=1.1e-3)  # its root finder stops on vertical steps
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_equals_speechbrains_own_code(seed):
+    pytest.importorskip("speechbrain")
+    import torch
+    from speechbrain.utils.metric_stats import EER, minDCF
+
+    from hfprobe.encoders.speechbrain import forget_lazy_modules
+
+    forget_lazy_modules()
+    generator = np.random.default_rng(seed)
+    positive, negative = generator.normal(1.5, 1, 60).astype("f"), generator.normal(0, 1, 300).astype("f")
+    scores, labels = np.concatenate([positive, negative]), np.arange(360) < 60
+    tensors = torch.from_numpy(positive), torch.from_numpy(negative)
+    theirs = EER(*tensors)[0]
+    assert eer(scores, labels, convention="speechbrain") == pytest.approx(theirs, abs=1e-6)
+    for prior in (0.01, 0.2):
+        cost = float(minDCF(*tensors, p_target=prior)[0])
+        assert min_dcf(scores, labels, prior) == pytest.approx(cost / prior, rel=1e-5)  # theirs is not normalised
+
+
+@pytest.mark.parametrize("distance", [0.5, 1.0, 2.0, 3.0])
+def test_gaussian_scores_have_the_analytic_rates(distance):
+    """Unit Gaussians d apart: EER = Phi(-d / 2), and minDCF at the threshold where the likelihood ratio is the cost's."""
+    from scipy.stats import norm
+
+    # Quantiles instead of draws: no chance, the error is that of the grid.
+    quantiles = norm.ppf((np.arange(40_000) + 0.5) / 40_000)
+    scores, labels = np.concatenate([quantiles + distance, quantiles]), np.arange(80_000) < 40_000
+    assert eer(scores, labels) == pytest.approx(norm.cdf(-distance / 2), abs=5e-5)
+    for prior in (0.01, 0.1, 0.5):
+        threshold = np.log((1 - prior) / prior) / distance + distance / 2
+        cost = prior * norm.cdf(threshold - distance) + (1 - prior) * norm.sf(threshold)
+        expected = min(1, cost / min(prior, 1 - prior))
+        assert min_dcf(scores, labels, prior) == pytest.approx(expected, abs=2e-3)
+    unequal = np.concatenate([2 * quantiles + distance, quantiles])  # EER = Phi(-d / (s1 + s2))
+    assert eer(unequal, labels) == pytest.approx(norm.cdf(-distance / 3), abs=5e-5)
+
+
 def test_planted_answers():
     assert eer([1, 2, 3, 4], [0, 0, 1, 1]) == 0 == min_dcf([1, 2, 3, 4], [0, 0, 1, 1])
     assert eer([1, 2, 3, 4], [1, 1, 0, 0]) == 1

@@ -12,8 +12,9 @@ from transformers import AutoConfig, AutoModel
 
 from hfprobe.audio import MelConfig, mel_spectrogram
 from hfprobe.errors import BankError, ConfigError
-from hfprobe.probes import HighwayProbe, HighwayProbeConfig, MeanProbe, MeanProbeConfig
+from hfprobe.probes import HighwayProbe, HighwayProbeConfig, LinearProbe, LinearProbeConfig, MeanProbe, MeanProbeConfig
 from hfprobe.probes.losses import frame_mask, masked_l1, mel_targets, pack_frames
+from hfprobe.probes.modeling import load_layer_probe
 
 
 def make(stride=640, **kwargs):
@@ -211,3 +212,35 @@ def test_mean_probe_has_the_same_interface(tmp_path):
     assert out.loss.item() == pytest.approx(39.5)
     probe.save_pretrained(tmp_path)
     assert torch.equal(MeanProbe.from_pretrained(tmp_path).output_mean, torch.arange(80.0))
+
+
+@pytest.mark.parametrize("stride", [160, 640])
+def test_linear_probe_is_one_affine_map(stride, tmp_path):
+    torch.manual_seed(3)
+    probe = LinearProbe(LinearProbeConfig(input_dim=12, layer="blstm1", stride=stride)).eval()
+    for name in ("input_mean", "output_mean"):
+        getattr(probe, name).normal_()
+    for name in ("input_std", "output_std"):
+        getattr(probe, name).uniform_(0.5, 2)
+    hidden, up = 3 + 2 * torch.randn(2, 5, 12), stride // 160
+    weight, bias = (value.detach().double() for value in (probe.projection.weight, probe.projection.bias))
+    normal = (hidden.double() - probe.input_mean) / probe.input_std
+    expected = (normal @ weight.T + bias).reshape(2, 5 * up, 80) * probe.output_std + probe.output_mean
+    torch.testing.assert_close(probe(hidden).mel.double(), expected, atol=1e-4, rtol=1e-5)
+    # Affine: the value at a mean of inputs is the mean of the values.
+    half = probe(hidden.mean(0, keepdim=True)).mel
+    torch.testing.assert_close(half, probe(hidden).mel.mean(0, keepdim=True), atol=1e-4, rtol=1e-4)
+    probe.save_pretrained(tmp_path)
+    loaded = [AutoModel.from_pretrained(tmp_path), LinearProbe.from_pretrained(tmp_path), load_layer_probe(tmp_path)]
+    assert all(type(each) is LinearProbe and torch.equal(each(hidden).mel, probe(hidden).mel) for each in loaded)
+    with pytest.raises(BankError):
+        HighwayProbe.from_pretrained(tmp_path)
+
+
+def test_a_layer_of_an_unknown_kind_is_refused(tmp_path):
+    MeanProbe(MeanProbeConfig()).save_pretrained(tmp_path)
+    with pytest.raises(BankError, match="hfprobe-highway, hfprobe-linear.*got 'hfprobe-mean'"):
+        load_layer_probe(tmp_path)
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(BankError, match="expected the configuration"):
+        load_layer_probe(tmp_path)

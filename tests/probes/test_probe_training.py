@@ -13,7 +13,7 @@ import torch
 
 from hfprobe.errors import BankError, ConfigError, DatasetError, LayerError
 from hfprobe.probes import ProbeBank, ProbeTrainingConfig, checkpoints, train_bank
-from hfprobe.probes.losses import pack_frames
+from hfprobe.probes.losses import frame_mask, pack_frames
 from hfprobe.probes.normalisation import Moments
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -271,3 +271,70 @@ def test_two_processes_average_their_gradients_and_resume(toy, tmp_path):
         moved = (single[name].output.weight - begin).norm()
         assert (first["output.weight"] - single[name].output.weight).norm() < 0.02 * moved
         assert (first["output.weight"] - half[name].output.weight).norm() > 0.1 * moved
+
+
+def test_random_twin_learns_in_the_same_pass_what_it_would_have_learnt_alone(toy, tmp_path):
+    encoder, twin = toy.Encoder(), toy.Encoder(seed=5)
+    twin.name = "random:toy"
+    with_twin = train_bank(encoder, toy.Stream(), tmp_path / "both", settings(), progress=False, random_twin=twin)
+    alone = train_bank(toy.Encoder(), toy.Stream(), tmp_path / "own", settings(), progress=False)
+    assert_same(weights(with_twin), weights(alone))
+    twin_alone = train_bank(toy.Encoder(seed=5), toy.Stream(), tmp_path / "twin", settings(), progress=False)
+    saved = ProbeBank.from_pretrained(tmp_path / "both" / "random")
+    assert_same(weights(saved), weights(twin_alone))
+    assert (saved.encoder, saved.fingerprint) == ("random:toy", twin.fingerprint)
+    assert saved["l1"].config.encoder == "random:toy"
+    saved.check(twin)
+    with pytest.raises(BankError, match="other weights"):
+        saved.check(encoder)
+    assert set(log(tmp_path / "both")[-1]["loss"]) == {"l1", "l2", "random/l1", "random/l2"}
+    assert encoder.calls == twin.calls == 14
+    # Broken off and resumed: the twin's probes too are the same bit for bit.
+    with pytest.raises(InterruptedError):
+        stream = toy.Stream(break_at=12)
+        train_bank(toy.Encoder(), stream, tmp_path / "cut", settings(), progress=False, random_twin=twin)
+    assert not list((tmp_path / "cut").rglob("bank.json"))
+    with pytest.raises(ConfigError, match="random='"):
+        train_bank(toy.Encoder(), toy.Stream(), tmp_path / "cut", settings(), progress=False)
+    train_bank(toy.Encoder(), toy.Stream(), tmp_path / "cut", settings(), progress=False, random_twin=twin)
+    assert_same(weights(ProbeBank.from_pretrained(tmp_path / "cut" / "random")), weights(twin_alone))
+    for wrong, word in ((toy.Encoder(), "very same weights"), (toy.Encoder(3, (160,)), "other layers")):
+        with pytest.raises(ConfigError, match=word):
+            train_bank(encoder, toy.Stream(), tmp_path / "no", settings(), progress=False, random_twin=wrong)
+    assert not (tmp_path / "no").exists()
+
+
+def test_checkpoints_from_before_probe_and_twin_existed_go_on(toy, tmp_path):
+    with pytest.raises(InterruptedError):
+        train_bank(toy.Encoder(), toy.Stream(break_at=12), tmp_path, settings(), progress=False)
+    for path in (tmp_path / "checkpoints").glob("*/trainer.json"):
+        content = json.loads(path.read_text())
+        assert content["identity"].pop("probe") == "highway" and content["identity"].pop("random") is None
+        path.write_text(json.dumps(content))
+    bank = train_bank(toy.Encoder(), toy.Stream(), tmp_path, settings(), progress=False)
+    whole = train_bank(toy.Encoder(), toy.Stream(), tmp_path / "whole", settings(), progress=False)
+    assert_same(weights(bank), weights(whole))
+    with pytest.raises(ConfigError, match="probe='highway'"):
+        train_bank(toy.Encoder(), toy.Stream(), tmp_path, settings(probe="linear"), progress=False)
+
+
+def test_linear_probes_read_what_lies_open(toy, tmp_path):
+    from hfprobe.audio import mel_spectrogram
+
+    class Affine(toy.Encoder):
+        def forward(self, waveforms, lengths=None, output_hidden_states=True, layers=None):
+            output = super().forward(waveforms, lengths, output_hidden_states, layers)
+            output.hidden_states = (0.1 * mel_spectrogram(waveforms, lengths=lengths)[..., :32] - 2,)
+            return output
+
+    config = settings(max_steps=900, frames_per_batch=None, checkpoint_steps=None, learning_rate=0.02, probe="linear")
+    encoder = Affine(strides=(160,))
+    trained = train_bank(encoder, toy.Stream(), tmp_path, config, progress=False)
+    names = ["input_mean", "input_std", "output_mean", "output_std", "projection.weight", "projection.bias"]
+    assert trained.capacity == "linear" and list(trained["l1"].state_dict()) == names
+    batch, bank = toy.Stream().batch(-1), ProbeBank.from_pretrained(tmp_path)
+    mel = bank.mels(encoder, batch.waveforms, batch.lengths)["l1"]
+    inside = frame_mask(1 + batch.lengths // 160, mel)
+    error = (mel - bank_target(batch))[inside].abs()
+    # The layer holds the first 32 bands; of the others the probe knows no more than what they share with those.
+    assert error[:, :32].mean() < 0.1 and error[:, 48:].mean() > 0.3

@@ -62,11 +62,17 @@ if [ $stage -le 4 ] && [ $stop_stage -ge 4 ]; then
   echo "Stage 4: baseline (clean) and robust (noise added on the fly)"
   for arch in $archs; do
     last=$(phases_of "$arch" | tr ' ' '\n' | tail -n 1)
+    end=$(cycles_of "$arch" | tr ' ' '\n' | tail -n 1)
     for kind in baseline robust; do
-      options=$(final_options "$arch" "$kind" "$train_set")
-      # shellcheck disable=SC2086
-      train "$arch" "${arch}_$kind" "$([ $kind = robust ] && echo "$noise" || echo none)" $options \
-        --init_param "$exp/${arch}_start$last/latest.pth"
+      previous=${arch}_start$last
+      for cycle in $(cycles_of "$arch"); do
+        options=$(cycle_options "$arch" "$kind" "$cycle" "$train_set")
+        name=${arch}_$kind$([ "$cycle" = "$end" ] || echo "_cycle$cycle")
+        # shellcheck disable=SC2086
+        train "$arch" "$name" "$([ $kind = robust ] && echo "$noise" || echo none)" $options \
+          --init_param "$exp/$previous/latest.pth"
+        previous=$name
+      done
     done
   done
 fi

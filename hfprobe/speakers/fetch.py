@@ -1,0 +1,51 @@
+"""From the name of a model to a folder with its files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from hfprobe.errors import EncoderError
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def model_folder(source: str, files: Sequence[str]) -> Path:
+    """Find a model's folder, or fetch it from the Hugging Face Hub.
+
+    Args:
+        source: A local folder; or a repository `user/name`, with a branch, tag or commit behind an `@` where wanted.
+        files: Patterns of the files that are fetched; nothing else is.
+
+    Returns:
+        A local folder.
+
+    Raises:
+        EncoderError: If there is no such folder and no such repository, or the Hub cannot be reached.
+
+    Example:
+        >>> model_folder("no/such/folder", ["*.json"])
+        Traceback (most recent call last):
+        ...
+        hfprobe.errors.EncoderError: expected a folder or a repository user/name, got 'no/such/folder': neither is there
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    repository, _, revision = source.partition("@")
+    if not _HUB_ID.fullmatch(repository):
+        raise EncoderError(f"expected a folder or a repository user/name, got {source!r}: neither is there")
+    # Imported here: it takes a second, and local folders need none of it.
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(files)))
+    except (OSError, HFValidationError) as error:
+        # Every error of the Hub's client and of its network layer is an OSError.
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise EncoderError(
+            f"cannot fetch {source} from the Hugging Face Hub ({reason}); check name and connection, or download it "
+            "elsewhere and give its folder"
+        ) from error

@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "classify": "name phones, speakers, genders and noise from every layer, with controls",
     "invariance": "measure how little the layers change when noise is added",
     "untangle": "measure how far apart words, phones or speakers lie in every layer (manifold capacity)",
+    "report": "lay the results of several runs side by side, layer by layer, in one page",
     "encoders": "list the encoders and layers that hfprobe knows",
 }
 

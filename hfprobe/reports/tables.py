@@ -59,6 +59,45 @@ METRICS = {
     "log_mel": Metric("log-mel distance, dB", False, 1, "distance of the log-mel spectrograms, 0 is equal"),
     "wer": Metric("WER", True, 2, "words the recogniser gets wrong"),
     "cer": Metric("CER", True, 2, "characters the recogniser gets wrong"),
+    "her": Metric("HER", True, 2, "listeners who name the wrong speaker: at 0 % all voices are told apart"),
+    "mel_l1": Metric("mel L1", False, 3, "mean absolute difference of the log-mel spectrograms, 0 is equal"),
+    "accuracy": Metric("accuracy", True, 1, "test points that a classifier on this layer names right"),
+    "control_accuracy": Metric("control accuracy", True, 1, "the same classifier where labels are drawn by type"),
+    "selectivity": Metric("selectivity", True, 1, "accuracy less control accuracy: what is not only memory"),
+    "mdl": Metric("description length, bits per label", False, 3, "online code of the labels, less is easier to learn"),
+    "compression": Metric("compression", False, 2, "uniform code by online code: 1 is no knowledge, more is better"),
+    "cosine": Metric("cosine", False, 3, "of clean and noisy frames at the same time, 1 is equal"),
+    "cosine_other": Metric("cosine of two speakers", False, 3, "of frames that have nothing in common"),
+    "distance": Metric("distance", False, 3, "between clean and noisy frames, by the size of a frame"),
+    "distance_other": Metric("distance of two speakers", False, 3, "between clean frames, by the size of a frame"),
+    "invariance": Metric("invariance", False, 3, "1 if noise changes nothing, 0 if as much as another speaker would"),
+    "si_sdr_clean": Metric("SI-SDR to clean, dB", False, 1, "of the mel rebuilt from noisy input, to the clean mel"),
+    "si_sdr_noisy": Metric(
+        "SI-SDR to noisy, dB", False, 1, "of the mel rebuilt from noisy input, to the noisy mel: if higher, noise stays"
+    ),
+    "mean_cca": Metric("mean CCA", False, 3, "mean canonical correlation of two layers, 1 is the same information"),
+    "svcca": Metric("SVCCA", False, 3, "CCA of the directions with most variance, 1 is the same information"),
+    "pwcca": Metric("PWCCA", False, 3, "CCA weighted by what each direction explains, 1 is the same information"),
+    "linear_cka": Metric("linear CKA", False, 3, "similarity of the geometry of two layers, 1 is the same"),
+    "linear_cka_debiased": Metric("linear CKA, debiased", False, 3, "as linear CKA, 0 for unrelated layers"),
+    "rbf_cka": Metric("RBF CKA", False, 3, "CKA that compares near neighbours, 1 is the same"),
+    "minibatch_cka": Metric("minibatch CKA", False, 3, "linear CKA from debiased parts of batches"),
+    "rsa": Metric("RSA", False, 3, "correlation of the distances between points in two layers"),
+    "capacity": Metric("capacity", False, 3, "classes per dimension that a plane could still split, more is untangled"),
+    "radius": Metric("radius", False, 2, "of a class by the size of its centre, less is untangled"),
+    "dimension": Metric("dimension", False, 1, "of a class, in effective directions; less is untangled"),
+    "center_correlation": Metric("centre correlation", False, 3, "of class centres, less is untangled"),
+    "separability": Metric("linear separability", False, 3, "held-out points that a linear classifier names right"),
+    "class_variance": Metric(
+        "variance between classes", False, 3, "its share of all variance, 0 where labels tell nothing"
+    ),
+}
+_UNTANGLED = ("capacity", "radius", "dimension", "center_correlation", "separability", "class_variance")
+METRICS |= {
+    f"{name}_shuffled": replace(
+        METRICS[name], label=f"{METRICS[name].label}, shuffled labels", meaning="the same points with shuffled labels"
+    )
+    for name in _UNTANGLED
 }
 
 

@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 stage=1
-stop_stage=8
+stop_stage=9
 archs="blstm vgg_blstm" # or one of them
 exp=exp                 # everything that is made goes here
 train_set=speechocean762:train
@@ -17,6 +17,7 @@ noise=local             # MUSAN or a folder in its layout; "local": the data fol
 probe_steps=1400        # optimiser steps per bank
 speakers=20             # test speakers of stage 7
 per_speaker=4
+utterances=600          # utterances of the training set that stage 9 classifies
 ngpu=0
 python=${PYTHON:-python}
 . ../../utils/parse_options.sh
@@ -98,12 +99,12 @@ if [ $stage -le 6 ] && [ $stop_stage -ge 6 ]; then
 fi
 
 if [ $stage -le 7 ] && [ $stop_stage -ge 7 ]; then
-  echo "Stage 7: speaker verification and intelligibility by layer and condition"
+  echo "Stage 7: speakers, intelligibility and words by layer and condition"
   for arch in $archs; do
     b=$(name_of "$arch" baseline) r=$(name_of "$arch" robust)
     hfprobe evaluate --encoder "$exp/encoders/$r" --probes "$exp/banks/$r" --encoder "$exp/encoders/$b" \
       --probes "$exp/banks/$b" --dataset "$test_set" --noise "$noise" --snr clean 20 10 0 \
-      --speakers "$speakers" --per-speaker "$per_speaker" --output "$exp/evaluation/$arch"
+      --speakers "$speakers" --per-speaker "$per_speaker" --trials all --wer --output "$exp/evaluation/$arch"
   done
 fi
 
@@ -114,4 +115,21 @@ if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
     for kind in robust baseline; do encoders+=("$exp/encoders/$(name_of "$arch" $kind)"); done
   done
   $python local/error_rates.py --dataset "$test_set" --noise "$noise" --output "$exp/error_rates" "${encoders[@]}"
+fi
+
+if [ $stage -le 9 ] && [ $stop_stage -ge 9 ]; then
+  echo "Stage 9: what layers know (phones, speakers), how invariant and how untangled they are"
+  for arch in $archs; do
+    b="$exp/encoders/$(name_of "$arch" baseline)" r="$exp/encoders/$(name_of "$arch" robust)"
+    pair=(--encoder "$r" --encoder "$b")
+    for target in phone speaker; do
+      hfprobe classify "${pair[@]}" --encoder "random:$r" --aligner "$b" --dataset "$train_set" --target $target \
+        --limit "$utterances" --output "$exp/knows/$arch/$target"
+    done
+    hfprobe invariance "${pair[@]}" --probes "$exp/banks/$(name_of "$arch" robust)" \
+      --probes "$exp/banks/$(name_of "$arch" baseline)" --dataset "$test_set" --noise "$noise" \
+      --snr 20 10 0 --speakers "$speakers" --per-speaker "$per_speaker" --output "$exp/knows/$arch/invariance"
+    hfprobe untangle "${pair[@]}" --encoder "random:$r" --aligner "$b" --dataset "$test_set" --by word \
+      --classes 20 --points 20 --output "$exp/knows/$arch/words"
+  done
 fi

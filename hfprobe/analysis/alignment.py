@@ -81,7 +81,7 @@ def letters_of(encoder) -> Letters:
         vocabulary = {token: index for index, token in enumerate(tokens)}
         characters = text.token_type == "char"
     else:
-        tokenizer = text._tokenizer
+        tokenizer = text.tokenizer
         vocabulary = tokenizer.get_vocab()
         blank, space = tokenizer.pad_token, getattr(tokenizer, "word_delimiter_token", None)
         characters = space in vocabulary

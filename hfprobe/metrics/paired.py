@@ -3,7 +3,8 @@
 Two measures on the same speech rise and fall together, so that two intervals that overlap say little about the
 difference. Here the difference itself is resampled: the same draw of speakers for both sides (paired bootstrap over
 clusters; Efron and Tibshirani, 1993, chapter 16; Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR
-performance evaluation", 2004). The p-value is the level at which the interval begins to leave out 0.
+performance evaluation", 2004). The p-value is the level at which the interval begins to leave out 0;
+with two or three speakers there is too little to resample, and the two may disagree.
 """
 
 from __future__ import annotations

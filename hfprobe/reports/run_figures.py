@@ -68,7 +68,9 @@ def run_figure(rows: Sequence[Measurement], measure: Measure, encoders: Sequence
     across = 1 if len(panels) == 1 else 2
     down = math.ceil(len(panels) / across)
     with drawing():
-        figure = Figure(figsize=(1.1 + 2.75 * across, 0.75 + 2.35 * down), layout="constrained")
+        figure = Figure(
+            figsize=(4.3 if across == 1 else 5.4, 0.3 + (2.6 if across == 1 else 2.2) * down), layout="constrained"
+        )
         FigureCanvasAgg(figure)
         grid = figure.subplots(down, across, sharey=True, squeeze=False).flat
         for place, axes in enumerate(grid):
@@ -110,7 +112,7 @@ def _rename(axes, labels: dict[str, str]) -> None:
 
 
 def finish(drawn: Sequence[Figure], encoders: Sequence[str], info: Any) -> None:
-    """Give the figures of one measure the same limits, so that runs can be compared, a legend each, and their layout."""
+    """Give the figures of one measure the same limits, so that runs can be compared, and a legend each."""
     limits = [axes.get_ylim() for figure in drawn for axes in figure.axes if axes.get_visible()]
     low, high = min(low for low, _ in limits), max(high for _, high in limits)
     lowest = min((_lowest(axes) for figure in drawn for axes in figure.axes), default=0.0)
@@ -123,7 +125,14 @@ def finish(drawn: Sequence[Figure], encoders: Sequence[str], info: Any) -> None:
             visible = [axes for axes in figure.axes if axes.get_visible()]
             visible[0].set_ylim(bottom, high)
             add_legend(figure, visible, order)
+            _make_room(figure)
             lay_out(figure)
+
+
+def _make_room(figure) -> None:
+    """A long legend makes a figure higher, not its panels lower."""
+    height = sum(legend.get_window_extent().height for legend in figure.legends) / figure.dpi
+    figure.set_figheight(figure.get_figheight() + height)
 
 
 def _lowest(axes) -> float:

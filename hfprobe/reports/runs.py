@@ -119,7 +119,7 @@ def load_runs(paths: Sequence[str | Path]) -> tuple[Run, ...]:
     if not any(run.pairs or any(row.layer not in REFERENCE_LAYERS for row in run.rows) for run in runs):
         raise ReportError(
             f"no row of {', '.join(repr(str(path)) for path in paths)} is about a layer (only "
-            f"{', '.join(REFERENCE_LAYERS)}); give a run of hfprobe evaluate, classify, untangle, invariance or similarity"
+            f"{', '.join(REFERENCE_LAYERS)}); give a run of hfprobe evaluate, classify, untangle or others"
         )
     return without_repeats(runs)
 
@@ -132,9 +132,7 @@ def _file(path: str | Path) -> Path:
         raise ReportError(f"run {str(path)!r} does not exist; give a folder with results.json, or a results file")
     if not (place / "results.json").is_file():
         found = ", ".join(sorted(file.name for file in place.glob("*.json"))[:5])
-        hint = (
-            f"it has {found}: give the file of results" if found else "give one that hfprobe evaluate or others wrote"
-        )
+        hint = f"it has {found}: give the file of results" if found else "give one that hfprobe evaluate wrote"
         raise ReportError(f"run {str(path)!r} is a folder without results.json; {hint}")
     return place / "results.json"
 

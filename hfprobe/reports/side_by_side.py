@@ -1,6 +1,6 @@
 """Several runs side by side by layer, as one static page: curves, the tables behind them, and what was run.
 
-The page has no script and asks for nothing: figures are inside as SVG and lie beside it as PNG and PDF, the rows as CSV.
+The page has no script and asks for nothing: figures are inside as SVG and lie beside it as PNG and PDF, rows as CSV.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from hfprobe.reports.tables import Table, metric_info
 
 # What is read first: reconstruction, labels, geometry, similarity. Others follow in the order of the runs.
 ORDER = (
-    "eer", "stoi", "estoi", "pesq", "pesq_nb", "wer", "cer", "her", "accuracy", "selectivity", "compression", "mdl",
-    "capacity", "separability", "class_variance", "radius", "dimension", "center_correlation", "invariance",
-    "linear_cka", "linear_cka_debiased", "pwcca", "svcca", "mean_cca", "cosine", "distance", "si_sdr_clean",
-    "si_sdr_noisy",
+    "eer", "stoi", "estoi", "pesq", "pesq_nb", "wer", "cer", "her", "mindcf", "accuracy", "selectivity",
+    "compression", "mdl", "capacity", "separability", "class_variance", "radius", "dimension", "center_correlation",
+    "invariance", "linear_cka", "linear_cka_debiased", "pwcca", "svcca", "mean_cca", "cosine", "distance",
+    "si_sdr_clean", "si_sdr_noisy",
 )  # fmt: skip
 SUBJECTS = ("phone", "word", "speaker")
 _CONTROLS = {control: main for main, (control, _) in COMPANIONS.items()}
@@ -55,6 +55,11 @@ class Section:
     title: str
     meaning: str
     panels: list[Panel]
+
+    @property
+    def narrow(self) -> bool:
+        """Whether half the width of a page is enough."""
+        return len(self.panels) == 1
 
 
 def encoder_names(runs: Iterable[Run]) -> tuple[str, ...]:
@@ -95,7 +100,8 @@ def make_section(runs: Iterable[Run], measure: Measure, title: str, encoders: Se
     companion = replace(measure, metric=COMPANIONS.get(measure.metric, ("",))[0])
     for number, run in enumerate(runs):
         own = run.of(measure)
-        if not own:
+        # Of a run that an earlier one repeats, only the input may be left.
+        if not own or (run.repeated and all(row.encoder in NOBODY for row in own)):
             continue
         rows = (*own, *run.of(companion))
         behind = []
@@ -103,9 +109,8 @@ def make_section(runs: Iterable[Run], measure: Measure, title: str, encoders: Se
             if run.of(part):
                 layers = tables.layer_table(rows, part.metric)
                 behind.append(replace(layers, caption=f"{part.axis} by layer, {run.name}"))
-                behind.append(
-                    replace(tables.interval_table(rows, part.metric), caption=f"{part.axis}, intervals, counts")
-                )
+                intervals = tables.interval_table(rows, part.metric)
+                behind.append(replace(intervals, caption=f"{part.axis} with 95 % intervals and counts, {run.name}"))
         floor = run.results.config.get("random_capacity") if measure.metric == "capacity" else None
         known = isinstance(floor, float | int) and math.isfinite(floor)
         floor = float(floor) if known else None

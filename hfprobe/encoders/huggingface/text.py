@@ -19,7 +19,7 @@ class CTCTokens:
     """
 
     def __init__(self, tokenizer: Any):
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
 
     def decode(self, indices: Sequence[int]) -> str:
         """Make text of the best tokens.
@@ -30,7 +30,7 @@ class CTCTokens:
         Returns:
             The text.
         """
-        return self._tokenizer.decode(list(indices))
+        return self.tokenizer.decode(list(indices))
 
 
 def find_tokens(folder: Path) -> CTCTokens | None:

@@ -1,0 +1,252 @@
+"""Several runs on one page: planted numbers arrive in the right column, conflicts are named, hostile text does nothing."""
+
+import csv
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from hfprobe.reports import ReportError
+from hfprobe.reports.run_figures import caption, finish, run_figure
+from hfprobe.reports.runs import Measure, load_runs
+from hfprobe.reports.side_by_side import encoder_names, ordered_measures, pair_maps, summary_tables, titles
+from hfprobe.reports.side_by_side import write_side_by_side as write
+from hfprobe.reports.tables import metric_info
+from hfprobe.results import METRICS, ResultRow, Results
+
+LAYERS = ("cnn1", "blstm1", "blstm2")
+
+
+def row(encoder, layer, metric, value, condition="clean", n=50, n_failed=0):
+    bounds = (None, None) if value is None else (value - 0.01, value + 0.01)
+    return ResultRow(encoder, layer, condition, metric, value, *bounds, n, n_failed)
+
+
+def saved(folder, rows, command="evaluate", **config):
+    stamp = {"command": f"hfprobe {command} --x <y>", "seed": 3, "date": "2026-01-02", "versions": {"hfprobe": "0.1.0"}}
+    Results(tuple(rows), stamp, config).to_json(folder / "results.json")
+    return folder
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Evaluation under two conditions, two targets, words, and noise: each with values of its own."""
+    speech = [
+        row("-", "input", "eer", 0.03),
+        row("-", "input", "eer", 0.2, "noise@0dB"),
+        row("vgg", "floor", "eer", 0.5),
+    ]
+    for place, layer in enumerate(LAYERS):
+        speech += [
+            row("vgg", layer, "eer", 0.1 + 0.1 * place),
+            row("vgg", layer, "stoi", 0.9 - 0.1 * place, n_failed=2),
+        ]
+        speech += [row("vgg", layer, "eer", 0.3 + 0.05 * place, "noise@0dB")]
+    made = [saved(tmp_path / "speech", speech, dataset="d:test", left_out={"too long": 4})]
+    for target, start in (("phone", 0.4), ("speaker", 0.6)):
+        rows = [row("-", "floor", "accuracy", 0.05), row("-", "input", "accuracy", 0.25)]
+        for name, shift in (("vgg", 0.0), ("random:vgg", -0.2)):
+            for place, layer in enumerate(LAYERS):
+                rows.append(row(name, layer, "accuracy", start + shift + 0.01 * place))
+                rows.append(row(name, layer, "control_accuracy", 0.07))
+        made.append(saved(tmp_path / target, rows, "classify", target=target, probe="linear"))
+    rows = [row("vgg", layer, m, 0.1) for layer in LAYERS for m in ("capacity", "capacity_shuffled")]
+    made.append(saved(tmp_path / "words", rows, "untangle", by="word", pool="frame", random_capacity=0.04))
+    rows = [row("vgg", layer, "invariance", 0.7, f"noise@{snr}dB") for snr in (20, 0) for layer in LAYERS]
+    made.append(saved(tmp_path / "noise", rows, "invariance"))
+    return made
+
+
+def test_every_metric_has_a_name_of_its_own():
+    assert [name for name in METRICS if metric_info(name).meaning == name] == []
+    labels = [metric_info(name).label for name in METRICS]
+    assert len(set(labels)) == len(labels)
+    assert metric_info("accuracy").text(0.4567) == "45.7" and metric_info("capacity_shuffled").text(0.1234) == "0.123"
+
+
+def test_measures_are_named_by_their_target_and_ordered_for_reading(folders):
+    runs = load_runs(folders)
+    assert list(titles(ordered_measures(runs)).values()) == [
+        "EER (%)", "STOI", "phone accuracy (%)", "speaker accuracy (%)", "capacity by word", "invariance",
+    ]  # fmt: skip
+    assert encoder_names(runs) == ("vgg", "random:vgg")
+
+
+def test_a_control_without_its_measure_is_shown(tmp_path):
+    runs = load_runs([saved(tmp_path / "a", [row("e", "x", "control_accuracy", 0.1)], "classify", target="phone")])
+    assert [measure.label for measure in ordered_measures(runs)] == ["phone control accuracy"]
+
+
+def test_summary_has_planted_values(folders):
+    runs = load_runs(folders)
+    measures = titles(ordered_measures(runs))
+    trained, random = summary_tables(runs, measures, encoder_names(runs))
+    assert trained.caption == "vgg" and random.caption == "random:vgg"
+    assert trained.header == (
+        "layer", "EER (%)", "STOI", "phone accuracy (%)", "speaker accuracy (%)", "capacity by word",
+        "invariance, noise@20dB",
+    )  # fmt: skip
+    assert [line[0] for line in trained.rows] == ["input", *LAYERS, "floor"]
+    lines = {line[0]: line[1:] for line in trained.rows}
+    assert lines["blstm1"] == ("20.00", "0.800", "41.0", "61.0", "0.100", "0.700")
+    assert lines["input"] == ("3.00", "", "25.0", "25.0", "", "")
+    assert lines["floor"] == ("50.00", "", "5.0", "5.0", "", "")
+    assert {line[0]: line[1:] for line in random.rows}["blstm2"] == ("22.0", "42.0")
+
+
+def test_second_reader_is_a_column(tmp_path):
+    rows = [row(name, "cnn1", "wer", value) for name, value in (("vgg", 0.5), ("vgg > whisper", 0.4))]
+    runs = load_runs([saved(tmp_path / "a", rows)])
+    (table,) = summary_tables(runs, titles(ordered_measures(runs)), encoder_names(runs))
+    assert table.header == ("layer", "WER (%)", "WER (%), read by whisper") and table.rows == (
+        ("cnn1", "50.00", "40.00"),
+    )
+
+
+def test_curves_have_the_planted_heights(folders):
+    run = load_runs(folders)[1]
+    measure = run.measure("accuracy")
+    rows = (*run.of(measure), *run.of(run.measure("control_accuracy")))
+    figure = run_figure(rows, measure, ["vgg", "random:vgg"])
+    lines = {str(line.get_label()): list(line.get_ydata()) for line in figure.axes[0].lines}
+    assert lines["vgg"] == pytest.approx([40, 41, 42]) and lines["vgg, control task"] == pytest.approx([7, 7, 7])
+    assert lines["random weights"] == pytest.approx([20, 21, 22])
+    assert lines["input mel"] == pytest.approx([25, 25]) and lines["majority class"] == pytest.approx([5, 5])
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == list(LAYERS)
+    finish([figure], ["vgg", "random:vgg"], metric_info("accuracy"))
+    assert figure.axes[0].get_ylim()[0] == 0
+    words = caption(rows, measure)
+    assert "control task" in words and "random weights" in words and "majority class" in words
+
+
+def test_conditions_are_panels_with_clean_first_and_runs_share_limits(tmp_path):
+    rows = [row("e", x, "stoi", 0.2, c) for c in ("noise@0dB", "clean") for x in "ab"]
+    first = run_figure(rows, Measure("stoi"), ["e"])
+    second = run_figure([row("f", x, "stoi", 0.9) for x in "ab"], Measure("stoi"), ["e", "f"])
+    assert [axes.get_title(loc="left") for axes in first.axes] == ["clean", "noise@0dB"]
+    finish([first, second], ["e", "f"], metric_info("stoi"))
+    assert {axes.get_ylim() for figure in (first, second) for axes in figure.axes} == {first.axes[0].get_ylim()}
+    low, high = first.axes[0].get_ylim()
+    assert low < 0.2 and high > 0.9
+
+
+def test_negative_per_cent_is_not_cut_off():
+    figure = run_figure([row("e", x, "selectivity", -0.2) for x in "ab"], Measure("selectivity", "phone"), ["e"])
+    finish([figure], ["e"], metric_info("selectivity"))
+    assert figure.axes[0].get_ylim()[0] < -21
+
+
+def test_layers_against_layers(tmp_path):
+    rows = [row("e", pair, "linear_cka", value) for pair, value in (("a~b", 0.5), ("a~c", 0.2), ("b~c", None))]
+    rows += [row("e", f"{x}~{x}", "linear_cka", 0.8, "noise@0dB") for x in "abc"]
+    (run,) = load_runs([saved(tmp_path / "a", rows, "similarity")])
+    assert [(r.layer, r.condition) for r in run.rows] == [(x, "noise@0dB") for x in "abc"]
+    (grid,) = pair_maps(run)
+    assert grid["header"] == ["a", "b", "c"]
+    assert grid["lines"][0] == ("a", [("1.000", 100), ("0.500", 50), ("0.200", 20)])
+    assert grid["lines"][2] == ("c", [("0.200", 20), ("–", 0), ("1.000", 100)])
+
+
+def test_same_rows_twice_are_shown_once_and_other_values_are_an_error(tmp_path):
+    rows = [row("e", x, "eer", 0.1) for x in "ab"]
+    first = saved(tmp_path / "first", rows)
+    runs = load_runs([first, saved(tmp_path / "second", [*rows, row("e", "c", "eer", 0.3)])])
+    assert [r.layer for r in runs[1].rows] == ["c"] and runs[1].repeated == 2
+    copies = [saved(tmp_path / name, [*rows, row("-", "input", "eer", 0.02)]) for name in ("fourth", "fifth")]
+    text = write(load_runs(copies), tmp_path / "out").read_text(encoding="utf-8")
+    assert text.count('<div class="panel narrow">') == 1 and "2 of them an earlier run holds" in text
+    bad = saved(tmp_path / "third", [rows[0], row("e", "b", "eer", 0.25)])
+    with pytest.raises(
+        ReportError, match="'first' and 'third' hold different values for EER / e / b / clean: 0.1 .*0.25"
+    ):
+        load_runs([first, bad])
+
+
+def test_another_target_and_the_input_are_no_conflict(tmp_path):
+    made = []
+    for place, target in enumerate(("phone", "gender")):
+        rows = [row("e", "a", "accuracy", 0.1 + place), row("-", "input", "accuracy", 0.2 + place)]
+        made.append(saved(tmp_path / target, rows, "classify", target=target))
+    made.append(
+        saved(tmp_path / "c", [row("f", "a", "accuracy", 0.5), row("-", "input", "accuracy", 0.9)], target="phone")
+    )
+    assert [len(run.rows) for run in load_runs(made)] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, "does not exist"), ("{", "not valid JSON"), ('{"rows": []}', "lacks 'config'"), ("[" * 99999, "run"),
+        ('{"rows": [], "config": {}, "environment": {}}', "holds no rows"), (b"\xff\xfe", "not valid JSON"),
+    ],
+)  # fmt: skip
+def test_what_is_no_run_is_refused_by_name(tmp_path, content, message):
+    path = tmp_path / "mine.json"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ReportError, match=message) as caught:
+        load_runs([path])
+    assert "mine.json" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_folder_without_results_twice_and_no_layers(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ReportError, match="without results.json"):
+        load_runs([tmp_path / "empty"])
+    plain = saved(tmp_path / "input", [row("e", "input", "wer", 0.5)])
+    with pytest.raises(ReportError, match="is about a layer"):
+        load_runs([plain])
+    with pytest.raises(ReportError, match="given twice"):
+        load_runs([plain, plain / "results.json"])
+
+
+class Seen(HTMLParser):
+    """Elements, attributes, and what would load or run something."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.active, self.ids = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        for name, value in attrs:
+            self.ids += [value] if name == "id" else []
+            loads = name in ("src", "srcset", "xlink:href", "action") and not (value or "").startswith("#")
+            if loads or name.startswith("on") or name == "href" and re.match(r"\s*(\w+:|//)", value or ""):
+                self.active.append((tag, name, value))
+
+
+def test_page_is_whole_static_and_complete(folders, tmp_path):
+    page = write(load_runs(folders), tmp_path / "out", "Title & more")
+    text = page.read_text(encoding="utf-8")
+    seen = Seen(text)
+    assert not {"script", "img", "iframe", "link", "object"} & set(seen.tags) and seen.active == []
+    assert len(set(seen.ids)) == len(seen.ids)
+    assert seen.tags.count("svg") == 6 and "Title &amp; more" in text and "default-src 'none'" in text
+    for name in re.findall(r'href="((?:figures|data)/[^"]+)"', text):
+        assert (tmp_path / "out" / name).stat().st_size > 200
+    assert len(list((tmp_path / "out" / "figures").glob("*.pdf"))) == 6
+    with open(tmp_path / "out" / "data" / "0-speech.csv", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 12 and float(lines[0]["value"]) == 0.03
+    assert "hfprobe evaluate --x &lt;y&gt;" in text and "too long" in text and "STOI: 6" in text
+    assert not list((tmp_path / "out").rglob(".*"))
+
+
+def test_the_same_runs_give_the_same_page(folders, tmp_path):
+    pages = [write(load_runs(folders), tmp_path / name).read_bytes() for name in ("one", "two")]
+    assert pages[0] == pages[1]
+
+
+def test_hostile_names_are_text(tmp_path):
+    evil = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
+    rows = [row(evil, layer, "accuracy", 0.5) for layer in ("$x^{", evil + "1")]
+    rows += [row(f"{evil}~b", "p~<b>q", "linear_cka", 0.5), row(evil, "<i>~x", "linear_cka", 0.2)]
+    folder = saved(tmp_path / "a<b>&'c", rows, evil, target=evil, probe=evil, **{evil: evil, "left_out": evil})
+    text = write(load_runs([folder]), tmp_path / "out", evil).read_text(encoding="utf-8")
+    seen = Seen(text)
+    assert not {"script", "img", "i", "b"} & set(seen.tags) and seen.active == []
+    assert "&lt;script&gt;alert(1)" in text
+    for name in re.findall(r'href="((?:figures|data)/[^"]+)"', text):
+        assert ".." not in name and not re.search(r"[<>&]", name)

@@ -131,5 +131,6 @@ if [ $stage -le 9 ] && [ $stop_stage -ge 9 ]; then
       --snr 20 10 0 --speakers "$speakers" --per-speaker "$per_speaker" --output "$exp/knows/$arch/invariance"
     hfprobe untangle "${pair[@]}" --encoder "random:$r" --aligner "$b" --dataset "$test_set" --by word \
       --classes 20 --points 20 --output "$exp/knows/$arch/words"
+    hfprobe report "$exp/evaluation/$arch" "$exp/knows/$arch"/{phone,speaker,invariance,words} --output "$exp/report/$arch"
   done
 fi

@@ -181,11 +181,14 @@ def _readers(encoders: Sequence[Any], words: bool, others: Sequence[Any], device
     able = {encoder.name: encoder for encoder in encoders if words and can_transcribe(encoder)}
     if words and not able and not second:
         raise EncoderError(f"none of {', '.join(names)} can transcribe: give a recogniser, or leave words out")
+    able.update({reader.name: reader.model for reader in second if reader.name not in names})
     readers = {}
     for name in names:
-        # Random weights recognise nothing: the trained recogniser says which words its random twin passes on.
-        own = able.get(trained_name(name, names) or name)
-        readers[name] = [*([Reader(own, own.name)] if own is not None else []), *second]
+        # Random weights recognise nothing: the trained recogniser says which words its random twin passes on, also
+        # where it is not under study itself and was given to read along.
+        own = able.get(trained_name(name, (*names, *able)) or name)
+        along = [reader for reader in second if own is None or own is not reader.model]
+        readers[name] = [*([Reader(own, own.name)] if own is not None else []), *along]
     return readers
 
 

@@ -147,6 +147,15 @@ def test_the_random_twin_is_an_encoder_of_its_own_name(rows):
     assert trained_name("random:toy", ["mute"]) is None
 
 
+def test_a_twin_alone_is_read_by_its_trained_encoder_where_that_one_is_given(test_set):
+    trained, second = Reader("toy", test_set), Shouting("second", test_set)
+    pairs = [(Encoder("random:toy"), Bank(61))]
+    found = run(test_set, pairs, snr=["clean"], words=True, recognisers=[trained, second]).rows()
+    names = {row.encoder for row in found if row.metric == "wer"}
+    assert names == {"random:toy", "random:toy > second"}
+    assert {row.layer for row in found if row.metric == "wer"} == {"input", "ceiling", "shallow", "deep", "floor"}
+
+
 def test_costs_have_intervals(rows):
     assert all(row.ci_low is not None for key, row in rows.items() if key[3] == "mindcf")
 

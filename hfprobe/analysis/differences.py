@@ -31,7 +31,7 @@ class Difference:
 
     Attributes:
         condition: Both were heard under it.
-        metric: ``eer`` (always the crossing of the ROC), or a quality measure.
+        metric: ``eer`` (by the convention of the evaluation), or a quality measure.
         encoder: First encoder.
         layer: Its layer.
         other_encoder: Second encoder; ``-`` for the ceiling.
@@ -142,4 +142,6 @@ def _paired(measured: Measured, one: Key, two: Key, metric: str) -> PairedDiffer
     if not 0 < trials.labels[usable].sum() < usable.sum():
         return None
     sides = trials.left_speakers, trials.right_speakers
-    return paired_eer_difference(first, second, trials.labels, *sides, seed=measured.seed)
+    return paired_eer_difference(
+        first, second, trials.labels, *sides, seed=measured.seed, convention=measured.convention
+    )

@@ -13,7 +13,7 @@ import numpy as np
 
 from hfprobe.analysis.test_set import TestSet
 from hfprobe.analysis.words import Reader, error_rows, plain_words, reading_name
-from hfprobe.metrics import Trials, bootstrap_eer, bootstrap_mean, bootstrap_min_dcf, eer
+from hfprobe.metrics import Trials, bootstrap_eer, bootstrap_mean, bootstrap_min_dcf
 from hfprobe.results import ResultRow
 
 ANY = "-"  # the encoder of rows that no encoder enters: input and ceiling
@@ -88,10 +88,7 @@ class Measured:
             empty = {"value": None, "n": used, "n_failed": left_out}
             return [ResultRow(encoder, layer, condition, metric, **empty) for metric in ("eer", "mindcf")]
         sides = kept.labels, kept.left_speakers, kept.right_speakers
-        rate = bootstrap_eer(scores, *sides, seed=self.seed)
-        if self.convention != "roc":
-            # Resampled is the crossing of the ROC; the other convention is at most one step of it away.
-            rate = rate._replace(value=eer(scores, kept.labels, self.convention))
+        rate = bootstrap_eer(scores, *sides, seed=self.seed, convention=self.convention)
         cost = bootstrap_min_dcf(scores, *sides, seed=self.seed)
         return [
             ResultRow(encoder, layer, condition, "eer", *rate, used, left_out),

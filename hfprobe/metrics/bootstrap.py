@@ -28,7 +28,14 @@ class Interval(NamedTuple):
 
 
 def bootstrap_eer(
-    scores, labels, left_speakers, right_speakers, n_replicates: int = 1000, confidence: float = 0.95, seed: int = 0
+    scores,
+    labels,
+    left_speakers,
+    right_speakers,
+    n_replicates: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    convention: str = "roc",
 ) -> Interval:
     """Equal error rate with its interval over speakers.
 
@@ -47,19 +54,21 @@ def bootstrap_eer(
         n_replicates: Number of draws.
         confidence: Chance that the interval holds the true value.
         seed: Seed of the draws.
+        convention: Of the EER, of all trials and of each draw; see `hfprobe.metrics.eer`.
 
     Returns:
         EER of all trials and the interval; without bounds if more than half of the draws lack one class.
 
     Raises:
-        MeasureError: See `check_trials`; or labels and speakers contradict each other.
+        MeasureError: See `check_trials` and `eer`; or labels and speakers contradict each other.
 
     Example:
         >>> bootstrap_eer([1.0, 0.9, 0.1, 0.2], [1, 1, 0, 0], list("abab"), list("abba"))
         Interval(value=0.0, low=0.0, high=0.0)
     """
     trials = (scores, labels, left_speakers, right_speakers)
-    value, replicates, n_speakers = _bootstrap(eer, equal_error_rates, trials, n_replicates, confidence, seed)
+    whole, each = partial(eer, convention=convention), partial(equal_error_rates, convention=convention)
+    value, replicates, n_speakers = _bootstrap(whole, each, trials, n_replicates, confidence, seed)
     return Interval(value, *bounds(replicates, confidence, n_speakers))
 
 

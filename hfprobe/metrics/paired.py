@@ -54,6 +54,7 @@ def paired_eer_difference(
     n_boot: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
+    convention: str = "roc",
 ) -> PairedDifference:
     """Difference between two equal error rates on identical trials.
 
@@ -66,6 +67,7 @@ def paired_eer_difference(
         n_boot: Number of draws of speakers, on both sides of a trial jointly (see `bootstrap_eer`).
         confidence: Chance that the interval holds the true difference.
         seed: Seed of the draws.
+        convention: Of the EER, see `hfprobe.metrics.eer`.
 
     Returns:
         EER of the first less that of the second. Trials that lack either score are left out of both.
@@ -80,7 +82,8 @@ def paired_eer_difference(
         (-0.5, 0.0, 0.5, 4)
     """
     trials = (labels, left_speakers, right_speakers)
-    return _paired(eer, equal_error_rates, scores_a, scores_b, trials, n_boot, confidence, seed)
+    whole, each = partial(eer, convention=convention), partial(equal_error_rates, convention=convention)
+    return _paired(whole, each, scores_a, scores_b, trials, n_boot, confidence, seed)
 
 
 def paired_min_dcf_difference(

@@ -101,12 +101,13 @@ def _rates(hits: np.ndarray, alarms: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return hits / hits[-1], alarms / alarms[-1], usable
 
 
-def equal_error_rates(hits: np.ndarray, alarms: np.ndarray) -> np.ndarray:
+def equal_error_rates(hits: np.ndarray, alarms: np.ndarray, convention: str = "roc") -> np.ndarray:
     """Equal error rate of each replicate, where the line through the ROC's points has equal errors.
 
     Args:
         hits: Weight of accepted trials of the same speaker ``(thresholds, replicates)``.
         alarms: Weight of accepted trials of different speakers ``(thresholds, replicates)``.
+        convention: ``"roc"`` or ``"speechbrain"``, see `hfprobe.metrics.eer`.
 
     Returns:
         Rates ``(replicates,)``, NaN where a class has no weight.
@@ -115,6 +116,8 @@ def equal_error_rates(hits: np.ndarray, alarms: np.ndarray) -> np.ndarray:
         >>> equal_error_rates(np.array([[1.0], [1.0], [2.0]]), np.array([[0.0], [1.0], [2.0]])).tolist()
         [0.5]
     """
+    if convention == "speechbrain":
+        return _nearest_error_rates(hits, alarms)
     gap, far, usable = _rates(hits, alarms)
     gap += far
     gap -= 1.0  # false acceptances less false rejections: it rises along the ROC
@@ -126,6 +129,19 @@ def equal_error_rates(hits: np.ndarray, alarms: np.ndarray) -> np.ndarray:
     far_before = np.where(after > 0, far[after - 1, columns], 0.0)
     result = np.full(len(usable), np.nan)
     result[usable] = far_before + (far_after - far_before) * gap_before / (gap_before - gap_after)
+    return result
+
+
+def _nearest_error_rates(hits: np.ndarray, alarms: np.ndarray) -> np.ndarray:
+    """Mean of both errors where they differ least; of equal gaps the lowest threshold's, as `eer` takes it."""
+    # Weights are whole numbers: gaps are compared without a rounding error. (Rejecting all is never nearer than
+    # accepting all, and has the same mean error.)
+    gap = np.abs(alarms * hits[-1] - (hits[-1] - hits) * alarms[-1])
+    best = len(gap) - 1 - np.argmin(gap[::-1], axis=0)
+    hit_rate, far, usable = _rates(hits, alarms)
+    place = best[usable], np.arange(int(usable.sum()))
+    result = np.full(len(usable), np.nan)
+    result[usable] = (far[place] + 1.0 - hit_rate[place]) / 2
     return result
 
 

@@ -108,6 +108,9 @@ def test_verification_is_hfprobes(load):
     assert result["n"] == len(scores)
     other = load("eer").compute(predictions=scores, references=labels, convention="speechbrain")
     assert other["eer"] == eer(scores, labels, "speechbrain") and other["ci_low"] is None
+    result = load("eer").compute(predictions=scores, references=labels, convention="speechbrain", **sides)
+    expected = bootstrap_eer(scores, labels, left, right, convention="speechbrain")
+    assert (result["eer"], result["ci_low"], result["ci_high"]) == tuple(expected)
     result = load("min_dcf").compute(predictions=scores, references=labels, p_target=0.1, **sides)
     expected = bootstrap_min_dcf(scores, labels, left, right, p_target=0.1)
     assert (result["min_dcf"], result["ci_low"], result["ci_high"]) == tuple(expected)

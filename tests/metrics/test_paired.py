@@ -1,5 +1,7 @@
 """Paired differences against slow resampling, planted differences, and p-values that are uniform without one."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -31,7 +33,15 @@ def sides(trials):
     return trials.labels, trials.left_speakers, trials.right_speakers
 
 
-@pytest.mark.parametrize("paired,measure", [(paired_eer_difference, eer), (paired_min_dcf_difference, min_dcf)])
+NEAREST = {"convention": "speechbrain"}
+MEASURES = [
+    (paired_eer_difference, eer),
+    (partial(paired_eer_difference, **NEAREST), partial(eer, **NEAREST)),
+    (paired_min_dcf_difference, min_dcf),
+]
+
+
+@pytest.mark.parametrize("paired,measure", MEASURES)
 def test_equals_slow_resampling(paired, measure):
     trials, first, second = planted(0, n_speakers=8, per_speaker=4)
     first = first.round(1)

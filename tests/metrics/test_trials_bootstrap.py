@@ -158,6 +158,10 @@ def test_bootstrap_equals_slow_resampling(kind, decimals):
     result = bootstrap_eer(scores, trials.labels, *sides, n_replicates=300, seed=3)
     assert result.value == eer(scores, trials.labels)
     np.testing.assert_allclose(result[1:], np.nanquantile(slow, levels), atol=2e-4)
+    slow = _slow_draws(trials, scores, lambda s, t: eer(s, t, "speechbrain"), 6, 300, 3)
+    result = bootstrap_eer(scores, trials.labels, *sides, n_replicates=300, seed=3, convention="speechbrain")
+    assert result.value == eer(scores, trials.labels, "speechbrain")
+    np.testing.assert_allclose(result[1:], np.nanquantile(slow, levels), atol=2e-4)
     slow = _slow_draws(trials, scores, lambda s, t: min_dcf(s, t, 0.3, 2.0, 0.7), 6, 300, 3)
     result = bootstrap_min_dcf(scores, trials.labels, *sides, 0.3, 2.0, 0.7, n_replicates=300, seed=3)
     assert result.value == min_dcf(scores, trials.labels, 0.3, 2.0, 0.7)
@@ -174,6 +178,8 @@ def test_weights_of_one_give_the_measures_themselves(seed, decimals):
     ranked = WeightedTrials(scores, trials.labels, trials.left_speakers, trials.right_speakers)
     counts = ranked.counts(np.ones((2, 5)))
     assert equal_error_rates(*counts) == pytest.approx(eer(scores, trials.labels), abs=1e-12)
+    nearest = equal_error_rates(*counts, convention="speechbrain")
+    assert nearest == pytest.approx(eer(scores, trials.labels, "speechbrain"), abs=1e-12)
     assert smallest_costs(*counts, p_target=0.2) == pytest.approx(min_dcf(scores, trials.labels, 0.2), abs=1e-12)
 
 

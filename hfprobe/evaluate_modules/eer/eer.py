@@ -17,7 +17,7 @@ Args:
     convention (str): "roc" (crossing of the piecewise linear ROC) or "speechbrain" (mean of both errors where they
         differ least).
     left_speakers, right_speakers (lists of str): speaker of either side of each trial; with them, a 95 % interval by
-        bootstrap over speakers ("roc" only).
+        bootstrap over speakers.
     seed (int): seed of the bootstrap.
 Returns:
     eer (float), a fraction; ci_low and ci_high (float or None); n (int), the number of trials.
@@ -56,6 +56,7 @@ class Eer(evaluate.Metric):
 
     def _compute(self, predictions, references, convention="roc", left_speakers=None, right_speakers=None, seed=0):
         value, low, high = eer(predictions, references, convention), None, None
-        if left_speakers is not None and right_speakers is not None and convention == "roc":
-            value, low, high = bootstrap_eer(predictions, references, left_speakers, right_speakers, seed=seed)
+        if left_speakers is not None and right_speakers is not None:
+            sides = left_speakers, right_speakers
+            value, low, high = bootstrap_eer(predictions, references, *sides, seed=seed, convention=convention)
         return {"eer": value, "ci_low": low, "ci_high": high, "n": len(predictions)}

@@ -12,7 +12,19 @@ class HfprobeError(ValueError):
 
 
 class AudioError(HfprobeError):
-    """An audio file or waveform cannot be used (missing, empty, silent, too short, not audio, NaN)."""
+    """An audio file or waveform cannot be used (missing, empty, silent, too short, not audio, NaN).
+
+    Attributes:
+        reason: Short category under which such files are counted: ``"missing"``, ``"empty"``, ``"cut off"``,
+            ``"nan"``, ``"too short"``, ``"silent"``, or ``"unreadable"`` for all else.
+    """
+
+    def __init__(self, message: str, reason: str = "unreadable"):
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self):
+        return type(self), (str(self), self.reason)
 
 
 class MeasureError(HfprobeError):

@@ -22,6 +22,8 @@ from hfprobe.files import whole_file
 logger = logging.getLogger(__name__)
 
 MIN_SECONDS = 0.05
+MIN_RATE = 1000  # a header with less is broken, and resampling would make gigabytes of it
+BLOCK = 1 << 22  # samples read at a time: what a header announces need not be there, or fit into memory
 SILENCE = 1e-4  # peak to peak; three steps of 16-bit audio
 FORMATS = {".wav": "WAV", ".flac": "FLAC"}
 
@@ -69,19 +71,27 @@ def load_audio(source, sampling_rate: int = 16000) -> LoadedAudio:
     """
     name, data = _read_bytes(source)
     _check_riff(name, data)
+    _check_ogg(name, data)
+    opened = False
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
+            opened = True
             announced, rate = file.frames, file.samplerate
-            samples = file.read(dtype="float32", always_2d=True)
+            samples = _read_samples(file)
     except soundfile.LibsndfileError as error:
         reason = error.error_string.strip().rstrip(".")
+        if opened:  # the header is fine and what follows is not: FLAC says so, the other formats just end
+            raise AudioError(f"{name} is cut off or damaged ({reason}); copy it again", "cut off") from error
         raise AudioError(f"{name} is not readable as audio ({reason}); use wav, flac, ogg or mp3") from error
+    if rate < MIN_RATE:
+        raise AudioError(f"{name} says it has {rate} samples per second, at least {MIN_RATE} are needed; leave it out")
     if len(samples) == 0:
-        raise AudioError(f"{name} holds no samples; leave it out or record it again")
+        raise AudioError(f"{name} holds no samples; leave it out or record it again", "empty")
     if 0 < announced - len(samples) and announced < 2**62:
-        raise AudioError(f"{name} is cut off: {announced} samples announced, {len(samples)} there; copy it again")
+        there = f"{announced} samples announced, {len(samples)} there"
+        raise AudioError(f"{name} is cut off: {there}; copy it again", "cut off")
     if not np.isfinite(samples).all():
-        raise AudioError(f"{name} holds NaN or infinite samples; repair or leave out the file")
+        raise AudioError(f"{name} holds NaN or infinite samples; repair or leave out the file", "nan")
     notes = []
     waveform = samples[:, 0]
     if samples.shape[1] > 1:
@@ -90,11 +100,12 @@ def load_audio(source, sampling_rate: int = 16000) -> LoadedAudio:
     if len(waveform) < MIN_SECONDS * rate:
         raise AudioError(
             f"{name} lasts {1000 * len(waveform) / rate:.0f} ms, at least {1000 * MIN_SECONDS:.0f} ms "
-            "are needed; leave it out"
+            "are needed; leave it out",
+            "too short",
         )
     if np.ptp(waveform) < SILENCE:
         after = f" after its {samples.shape[1]} channels were mixed" if samples.shape[1] > 1 else ""
-        raise AudioError(f"{name} is silent{after}; leave it out or record it again")
+        raise AudioError(f"{name} is silent{after}; leave it out or record it again", "silent")
     # Looked at before resampling, whose filter overshoots a little at full scale.
     peak = float(np.abs(waveform).max())
     if peak > 1.0:
@@ -162,15 +173,34 @@ def _read_bytes(source) -> tuple[str, bytes]:
     elif isinstance(source, (str, os.PathLike)):
         name = str(source)
         if not os.path.exists(source):
-            raise AudioError(f"{name} does not exist; check the path")
+            raise AudioError(f"{name} does not exist; check the path", "missing")
         if os.path.isdir(source):
             raise AudioError(f"{name} is a folder; give one audio file")
         data = Path(source).read_bytes()
     else:
         raise AudioError(f"audio must be a path, bytes or a binary file object, got {type(source).__name__}")
     if not data:
-        raise AudioError(f"{name} is empty (0 bytes); copy or record it again")
+        raise AudioError(f"{name} is empty (0 bytes); copy or record it again", "empty")
     return name, data
+
+
+def _read_samples(file: soundfile.SoundFile) -> np.ndarray:
+    """All samples ``(samples, channels)``."""
+    blocks = [file.read(BLOCK // file.channels, dtype="float32", always_2d=True)]
+    while len(blocks[-1]) == BLOCK // file.channels:
+        blocks.append(file.read(BLOCK // file.channels, dtype="float32", always_2d=True))
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def _check_ogg(name: str, data: bytes) -> None:
+    """libsndfile takes a cut-off ogg file for a shorter one, so the last page's announced size is compared here."""
+    if data[:4] != b"OggS":
+        return
+    page = data.rfind(b"OggS")
+    count = data[page + 26] if page + 27 <= len(data) else 0  # of segments, whose sizes follow
+    sizes = data[page + 27 : page + 27 + count]
+    if page + 27 + count + sum(sizes) > len(data) or len(sizes) < count:
+        raise AudioError(f"{name} is cut off: its last page is not complete; copy it again", "cut off")
 
 
 def _check_riff(name: str, data: bytes) -> None:
@@ -184,9 +214,8 @@ def _check_riff(name: str, data: bytes) -> None:
         if chunk == b"data":
             # 0 and 0xFFFFFFFF are written by programs that stream to a pipe: the end of the file is the end.
             if size not in (0, 0xFFFFFFFF, 0x7FFFFFFF) and position + size > len(data):
-                raise AudioError(
-                    f"{name} is cut off: {size} bytes announced, {len(data) - position} there; copy it again"
-                )
+                there = f"{size} bytes announced, {len(data) - position} there"
+                raise AudioError(f"{name} is cut off: {there}; copy it again", "cut off")
             return
         position += size + size % 2
-    raise AudioError(f"{name} is cut off: a wav file without samples; copy it again")
+    raise AudioError(f"{name} is cut off: a wav file without samples; copy it again", "cut off")

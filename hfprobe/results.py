@@ -159,6 +159,39 @@ class Results:
         rows = [row for row in self.rows if all(getattr(row, k) in v for k, v in wanted.items())]
         return Results(tuple(rows), self.environment, self.config)
 
+    def joined(self, *others: Results) -> Results:
+        """All rows of several runs, for instance encoders and their random twins measured on the same trials.
+
+        Args:
+            *others: Runs whose rows are added. A row that is there already is dropped: its count must be the same and
+                its value too, but for what rounding in batches of other sizes does to a few trials (0.005).
+
+        Returns:
+            The rows in order, with this one's environment and configuration.
+
+        Raises:
+            ResultsError: Two runs disagree on a row, so that they did not measure the same speech.
+
+        Example:
+            >>> natural = ResultRow("-", "input", "clean", "eer", 0.1, n=10)
+            >>> one = Results([natural, ResultRow("vgg", "cnn1", "clean", "eer", 0.2, n=10)])
+            >>> two = Results([natural, ResultRow("random:vgg", "cnn1", "clean", "eer", 0.1, n=10)])
+            >>> [row.encoder for row in one.joined(two)]
+            ['-', 'vgg', 'random:vgg']
+        """
+        rows = {(row.encoder, row.layer, row.condition, row.metric): row for row in self.rows}
+        for row in (row for other in others for row in other):
+            key = (row.encoder, row.layer, row.condition, row.metric)
+            known = rows.setdefault(key, row)
+            both = known.value, row.value
+            same = both[0] == both[1] if None in both else abs(both[0] - both[1]) <= 0.005
+            if not same or (known.n, known.n_failed) != (row.n, row.n_failed):
+                raise ResultsError(
+                    f"two runs disagree on {' / '.join(key)}: {known.value} of {known.n} and {row.value} of {row.n}; "
+                    "join runs on the same speech, trials and seed"
+                )
+        return Results(tuple(rows.values()), self.environment, self.config)
+
     def to_json(self, path) -> None:
         """Write everything as strictly valid JSON; the file appears whole or not at all.
 

@@ -123,3 +123,16 @@ def test_environment_says_versions_but_no_place():
     assert stamp["date"].endswith("+00:00")
     text = json.dumps(stamp)
     assert "/" not in text and platform.node() not in text
+
+
+def test_runs_on_the_same_speech_are_joined_and_others_refused():
+    natural = ResultRow("-", "input", "clean", "eer", 0.1, 0.05, 0.2, n=10)
+    trained = ResultRow("vgg", "cnn1", "clean", "eer", 0.2, n=10)
+    twin = ResultRow("random:vgg", "cnn1", "clean", "eer", None, n_failed=10)
+    one = Results([natural, trained], {"seed": 1}, {"a": 1})
+    joined = one.joined(Results([natural, twin]), Results([twin]))
+    assert joined.rows == (natural, trained, twin) and (joined.environment, joined.config) == ({"seed": 1}, {"a": 1})
+    assert one.joined() == one
+    for changed in ({"value": 0.11}, {"n": 9}, {"n_failed": 1}, {"value": None, "ci_low": None, "ci_high": None}):
+        with pytest.raises(ResultsError, match="disagree on - / input / clean / eer"):
+            one.joined(Results([dataclasses.replace(natural, **changed)]))

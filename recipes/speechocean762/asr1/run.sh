@@ -88,12 +88,14 @@ if [ $stage -le 5 ] && [ $stop_stage -ge 5 ]; then
 fi
 
 if [ $stage -le 6 ] && [ $stop_stage -ge 6 ]; then
-  echo "Stage 6: probes, all layers of an encoder in one pass"
+  echo "Stage 6: probes, all layers of an encoder in one pass, and of its twin with random weights"
   for arch in $archs; do
     for kind in baseline robust; do
       name=$(name_of "$arch" $kind)
+      # Both kinds are of one shape, so that one twin is the floor of both.
+      floor=$([ $kind = robust ] && echo --random-floor || true)
       hfprobe train --config conf/probes.yaml --encoder "$exp/encoders/$name" --dataset "$train_set" \
-        --noise "$noise" --steps "$probe_steps" --output "$exp/banks/$name"
+        --noise "$noise" --steps "$probe_steps" $floor --output "$exp/banks/$name"
     done
   done
 fi
@@ -118,19 +120,24 @@ if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
 fi
 
 if [ $stage -le 9 ] && [ $stop_stage -ge 9 ]; then
-  echo "Stage 9: what layers know (phones, speakers), how invariant and how untangled they are"
+  echo "Stage 9: what layers know, how invariant and how untangled they are; all results on one page"
   for arch in $archs; do
-    b="$exp/encoders/$(name_of "$arch" baseline)" r="$exp/encoders/$(name_of "$arch" robust)"
+    b="$exp/encoders/$(name_of "$arch" baseline)" r="$exp/encoders/$(name_of "$arch" robust)" knows="$exp/knows/$arch"
     pair=(--encoder "$r" --encoder "$b")
-    for target in phone speaker; do
-      hfprobe classify "${pair[@]}" --encoder "random:$r" --aligner "$b" --dataset "$train_set" --target $target \
-        --limit "$utterances" --output "$exp/knows/$arch/$target"
+    for target in phone speaker gender noise snr; do
+      mdl=$([ $target = phone ] && [ "$arch" = blstm ] && echo --mdl || true)  # wide layers take long
+      hfprobe classify "${pair[@]}" --encoder "random:$r" --aligner "$b" --dataset "$train_set" --noise "$noise" \
+        --target $target --limit "$utterances" $mdl --output "$knows/$target"
     done
     hfprobe invariance "${pair[@]}" --probes "$exp/banks/$(name_of "$arch" robust)" \
       --probes "$exp/banks/$(name_of "$arch" baseline)" --dataset "$test_set" --noise "$noise" \
-      --snr 20 10 0 --speakers "$speakers" --per-speaker "$per_speaker" --output "$exp/knows/$arch/invariance"
-    hfprobe untangle "${pair[@]}" --encoder "random:$r" --aligner "$b" --dataset "$test_set" --by word \
-      --classes 20 --points 20 --output "$exp/knows/$arch/words"
-    hfprobe report "$exp/evaluation/$arch" "$exp/knows/$arch"/{phone,speaker,invariance,words} --output "$exp/report/$arch"
+      --snr 20 10 0 --speakers "$speakers" --per-speaker "$per_speaker" --output "$knows/invariance"
+    for by in word phone speaker; do
+      points=$([ $by = speaker ] && echo 10 || echo 20)  # a test speaker has ten utterances
+      hfprobe untangle "${pair[@]}" --encoder "random:$r" --aligner "$b" --dataset "$test_set" --by $by \
+        --classes 20 --points "$points" --output "$knows/by_$by"
+    done
+    hfprobe report "$exp/evaluation/$arch" "$knows"/{phone,speaker,gender,noise,snr,invariance} \
+      "$knows"/by_{word,phone,speaker} --output "$exp/report/$arch"
   done
 fi

@@ -55,6 +55,10 @@ class BankError(HfprobeError):
     """A probe bank is broken or belongs to another encoder."""
 
 
+class HubError(HfprobeError):
+    """A repository cannot be read or written: not there, not allowed, not reachable, or not safe to use."""
+
+
 class DatasetError(HfprobeError):
     """A dataset name or folder cannot be read."""
 

@@ -1,0 +1,144 @@
+"""The Hub's client with time-outs and without its own noise, and what is tried again."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from hfprobe.errors import HubError
+from hfprobe.hub.messages import chain, explain, kinds, scrub
+from hfprobe.network import Retry, passes
+
+T = TypeVar("T")
+RETRY = Retry(tries=4, first=1.0, longest=8.0)
+LONGEST_RETRY_AFTER = 60.0  # seconds; a server that wants more is told of instead
+UPLOAD_SECONDS = 60.0  # without a byte in either direction
+_REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+
+
+def check_repo_id(repo_id: object) -> str:
+    """Refuse what cannot be the name of a repository.
+
+    Example:
+        >>> check_repo_id("user/bank")
+        'user/bank'
+        >>> check_repo_id("bank")
+        Traceback (most recent call last):
+        ...
+        hfprobe.errors.HubError: expected a repository user/name of letters, digits, '-', '_' and '.', got 'bank'; ...
+    """
+    text = str(repo_id)
+    if not _REPO_ID.fullmatch(text) or ".." in text or "--" in text:
+        raise HubError(
+            f"expected a repository user/name of letters, digits, '-', '_' and '.', got {scrub(text)!r}; correct it"
+        )
+    return text
+
+
+def check_token(token: object) -> None:
+    """Refuse a token that cannot be sent: the client's own message would show it.
+
+    Example:
+        >>> check_token("hf_two\\nlines")
+        Traceback (most recent call last):
+        ...
+        hfprobe.errors.HubError: expected an access token of printable letters without spaces, got something else; ...
+    """
+    if isinstance(token, str) and not (token.isascii() and token.isprintable() and " " not in token and token):
+        raise HubError(
+            "expected an access token of printable letters without spaces, got something else; copy it again from the "
+            "Hub's settings (`hf auth login` or HF_TOKEN)"
+        )
+
+
+@contextmanager
+def quiet_client(seconds: float | None = None) -> Iterator[None]:
+    """Keep the client from waiting for ever, and from logging what `explain` says in one line.
+
+    Args:
+        seconds: Longest wait for the next bytes; HF_HUB_DOWNLOAD_TIMEOUT (10 s) where None.
+    """
+    from huggingface_hub import constants, get_session
+
+    # Most of the client's calls have no time-out of their own: a server that stalls would stall its caller.
+    session = get_session()
+    logger, before = logging.getLogger("huggingface_hub"), session.timeout
+    level = logger.level
+    session.timeout = seconds if seconds is not None else constants.HF_HUB_DOWNLOAD_TIMEOUT
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        session.timeout = before
+        logger.setLevel(level)
+
+
+def _wait(error: BaseException, planned: float) -> float:
+    """Seconds to wait after an error: as planned, or as long as the server asks for."""
+    for inner in chain(error):
+        headers = getattr(getattr(inner, "response", None), "headers", None) or {}
+        try:
+            planned = max(planned, float(headers.get("Retry-After", 0)))
+        except ValueError:
+            pass  # a date; the plan stands
+    return planned
+
+
+def call(action: Callable[[], T], retry: Retry = RETRY) -> T:
+    """Call, and again after a pause where the network or the server failed in a way that may pass.
+
+    What the client has itself asked for several times in vain, because nothing came, is not asked for again.
+
+    Args:
+        action: What to do; repeatable.
+        retry: How often, and how long to wait; longer where the server's ``Retry-After`` says so, up to
+            `LONGEST_RETRY_AFTER`.
+
+    Returns:
+        What ``action`` returns.
+    """
+    for planned in retry.waits():
+        try:
+            return action()
+        except Exception as error:
+            slow = kinds(error) & {"TimeoutException", "TimeoutError"}
+            cut = any("Consistency check failed" in str(inner) for inner in chain(error))
+            wait = _wait(error, planned)
+            if slow or not (passes(error) or cut) or wait > LONGEST_RETRY_AFTER:
+                raise
+        time.sleep(wait)
+    return action()
+
+
+@contextmanager
+def explained(
+    repo_id: str, revision: str | None = None, token: Any = None, error: type[Exception] = HubError
+) -> Iterator[None]:
+    """Turn whatever the client raises into one sentence without tokens.
+
+    The client's own error stays attached (``--debug`` shows it) unless it, or one that it came from, holds a secret.
+
+    Raises:
+        HubError: As said; `HubError` s from inside pass as they are.
+    """
+    try:
+        yield
+    except HubError:
+        raise
+    except Exception as problem:
+        told = error(explain(problem, repo_id, revision, token))
+        # Messages with several lines are the client's; a secret in any of them would be in the traceback.
+        shown = [str(inner) for inner in chain(problem)] + [repr(inner) for inner in chain(problem)]
+        safe = all(scrub(text, token) == text for text in shown)
+        told.__cause__ = problem if safe else None
+        told.__suppress_context__ = True
+        if not safe:
+            told.__context__ = None
+        raise told  # noqa: B904  the cause was chosen above

@@ -89,7 +89,9 @@ def short(error: BaseException) -> str:
     return lines[0][:200] if lines else type(error).__name__
 
 
-def call(action: Callable[[], T], what: str, retry: Retry = OPENING, sleep: Callable[[float], object] = time.sleep) -> T:
+def call(
+    action: Callable[[], T], what: str, retry: Retry = OPENING, sleep: Callable[[float], object] = time.sleep
+) -> T:
     """Call ``action``, and again after a pause where the network failed.
 
     Args:

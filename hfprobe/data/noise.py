@@ -29,6 +29,22 @@ FALLBACKS = tuple(i / 8 for i in range(8))  # where else in a file to look for s
 SILENT_POWER = 1e-8  # -80 dBFS: a stretch below this has no noise to scale up
 
 
+class NoiseError(DatasetError):
+    """A noise file cannot be used.
+
+    Attributes:
+        name: The file.
+        reason: ``"unreadable"``, ``"empty"``, ``"silent"`` or ``"missing"``.
+    """
+
+    def __init__(self, message: str, name: str = "", reason: str = "unreadable"):
+        super().__init__(message)
+        self.name, self.reason = name, reason
+
+    def __reduce__(self):
+        return type(self), (str(self), self.name, self.reason)
+
+
 @dataclass(frozen=True)
 class NoiseDraw:
     """What is added to one utterance; enough to add it again.
@@ -66,7 +82,10 @@ class NoiseCorpus:
         try:
             return self._read_file(name, start, samples)
         except sf.LibsndfileError as error:
-            raise DatasetError(f"noise file {name!r} is not readable as audio; remove or replace it") from error
+            there = (self.root / name).is_file()
+            state = "is not readable as audio" if there else "is not there any more"
+            reason = "unreadable" if there else "missing"
+            raise NoiseError(f"noise file {name!r} {state}; remove or replace it", name, reason) from error
 
     def _read_file(self, name: str, start: float, samples: int) -> np.ndarray:
         with sf.SoundFile(str(self.root / name)) as file:
@@ -82,7 +101,7 @@ class NoiseCorpus:
         if rate != SAMPLING_RATE:
             piece = soxr.resample(piece, rate, SAMPLING_RATE)
         if len(piece) == 0:
-            raise DatasetError(f"noise file {name!r} holds no samples; remove it from the noise folder")
+            raise NoiseError(f"noise file {name!r} holds no samples; remove it from the noise folder", name, "empty")
         return np.resize(piece, samples)  # np.resize repeats the piece
 
     def noise(self, draw: NoiseDraw, samples: int) -> np.ndarray:
@@ -97,7 +116,8 @@ class NoiseCorpus:
                 piece = self.read(name, other, samples)
                 power = float(np.mean(piece**2))
             if not np.isfinite(power) or power < SILENT_POWER:
-                raise DatasetError(f"noise file {name!r} is silent or holds NaN; remove it from the noise folder")
+                message = f"noise file {name!r} is silent or holds NaN; remove it from the noise folder"
+                raise NoiseError(message, name, "silent")
             total += piece / np.sqrt(power)
         return total
 

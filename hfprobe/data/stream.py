@@ -3,24 +3,29 @@
 Rows flow through in three steps, so that little is held at a time: the corpus is read in a shuffled order, a pool
 of rows is sorted by length and cut into batches, and only then are the rows of one batch decoded and mixed. What is
 drawn for an utterance depends on (seed, epoch, utterance) alone, so neither the order of batches, nor a restart,
-nor the number of processes changes the noise that an utterance gets.
+nor the number of processes or workers changes the noise that an utterance gets.
 """
 
 from __future__ import annotations
 
-import math
 import zlib
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from torch.utils.data import IterableDataset, get_worker_info
 
+from hfprobe.data.ahead import ahead
 from hfprobe.data.batch import SpeechBatch, pad_waveforms
-from hfprobe.data.corpora import decode_row, load_corpus, row_samples, row_words
-from hfprobe.data.noise import NoiseCorpus, NoiseRecipe
+from hfprobe.data.corpora import decode_row, row_words
+from hfprobe.data.left_out import LeftOut
+from hfprobe.data.mixture import open_corpora
+from hfprobe.data.noise import NoiseCorpus, NoiseError, NoiseRecipe
+from hfprobe.data.plan import BatchPlan, Mark, Planned
 from hfprobe.errors import AudioError, ConfigError, DatasetError
 
-SAMPLING_RATE = 16000
+NOISE_DRAWS = 5  # how often noise is drawn for an utterance before broken noise files stop the stream
 
 
 def utterance_seed(seed: int, epoch: int, utterance: str) -> np.random.Generator:
@@ -28,7 +33,16 @@ def utterance_seed(seed: int, epoch: int, utterance: str) -> np.random.Generator
     return np.random.default_rng([seed, epoch, zlib.crc32(utterance.encode())])
 
 
-class SpeechStream:
+@dataclass
+class _Made:
+    """A batch, None where no row of it is usable, and what was left out of it: ``(name, reason, error)``."""
+
+    batch: SpeechBatch | None = None
+    left_out: list[tuple[str, str, str]] = field(default_factory=list)
+    noise: list[tuple[str, str]] = field(default_factory=list)
+
+
+class SpeechStream(IterableDataset):
     """Batches of a corpus, for ever, epoch after epoch.
 
     Args:
@@ -44,11 +58,16 @@ class SpeechStream:
         limit: Use only the first ``limit`` rows of the corpus.
         rank: This process among ``world`` processes; each gets its own share of the batches.
         world: Number of processes.
+        workers: Threads that read, decode and mix ahead; the batches are the same for any number. (In a worker process
+            of torch's ``DataLoader(stream, batch_size=None, num_workers=N)`` a stream reads that worker's shards: every
+            utterance comes once, in other batches.)
+        epochs: Stop after so many epochs.
 
     Attributes:
-        failures: How many different utterances this process has left out so far, by reason: ``"too long"`` (known to
-            every process), ``"unreadable"`` and ``"not speakable"`` (known to the process whose share they were in).
-            An utterance counts once, however many epochs it comes back in.
+        failures: How many different utterances this process has left out so far, by reason, with the first names:
+            ``"too long"`` (known to every process), ``"not speakable"``, or an `AudioError`'s reason (known to the
+            process whose share they were in). An utterance counts once, however many epochs it comes back in.
+        noise_failures: The same for noise files that could not be used, where others were drawn instead.
 
     Example:
         >>> batch = next(iter(SpeechStream("espeak:test", batch_size=2)))
@@ -69,61 +88,114 @@ class SpeechStream:
         limit: int | None = None,
         rank: int = 0,
         world: int = 1,
+        workers: int = 0,
+        epochs: int | None = None,
     ):
         if batch_size < 1 or pool < 1:
             raise ConfigError(f"batch_size and pool must be at least 1, not {batch_size} and {pool}")
-        if not 0 <= rank < world or seed < 0:
-            raise ConfigError(f"need 0 <= rank < world and seed >= 0, not rank {rank}, world {world}, seed {seed}")
-        self.dataset = _open(corpus, seed)
+        if not 0 <= rank < world or seed < 0 or workers < 0:
+            raise ConfigError(
+                f"need 0 <= rank < world, seed >= 0 and workers >= 0, not rank {rank}, world {world}, seed {seed}, "
+                f"workers {workers}"
+            )
+        dataset = open_corpora(corpus, seed)
         if limit is not None:
-            self.dataset = self.dataset.take(limit)
+            dataset = dataset.take(limit)
         if shuffle:
             # Only the order of shards is left to `datasets`: its reading of several shards at once starts threads and
-            # sleeps five seconds whenever an iterator is dropped. Rows are mixed in `_row_batches`.
-            self.dataset = self.dataset.shuffle(seed=seed, buffer_size=1, max_buffer_input_shards=1)
-        self.batch_size, self.noise, self.recipe = batch_size, noise, recipe or NoiseRecipe()
-        self.seed, self.shuffle, self.pool, self.max_seconds = seed, shuffle, pool, max_seconds
-        self.rank, self.world = rank, world
+            # sleeps five seconds whenever an iterator is dropped. Rows are mixed in `BatchPlan`.
+            dataset = dataset.shuffle(seed=seed, buffer_size=1, max_buffer_input_shards=1)
+        self.plan = BatchPlan(dataset, batch_size, seed, shuffle, pool, max_seconds)
+        self.noise, self.recipe, self.seed, self.shuffle = noise, recipe or NoiseRecipe(), seed, shuffle
+        self.rank, self.world, self.workers, self.epochs = rank, world, workers, epochs
         self._left_out: dict[str, str] = {}
+        self._noise_left_out: dict[str, str] = {}
         self._first_error = ""
-        self.epoch, self.position = 0, 0
+        self.epoch, self.position, self._mark = 0, 0, Mark()
 
     @property
-    def failures(self) -> Counter[str]:
+    def failures(self) -> LeftOut:
         """Utterances left out so far, by reason."""
-        return Counter(self._left_out.values())
+        return self._report(self._left_out, self._first_error)
 
-    def state_dict(self) -> dict[str, int]:
-        """Epoch, and how many of this process's batches in it are over, unusable ones included."""
-        return {"epoch": self.epoch, "position": self.position}
+    @property
+    def noise_failures(self) -> LeftOut:
+        """Noise files that could not be used so far, by reason."""
+        return self._report(self._noise_left_out)
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from a saved state; the skipped rows are read again but not decoded."""
-        self.epoch, self.position = int(state["epoch"]), int(state["position"])
+    def _report(self, reasons: dict[str, str], first_error: str = "") -> LeftOut:
+        report = LeftOut()
+        for name, reason in reasons.items():
+            report.add(reason, name, first_error)
+        return report
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stream is: plain values.
+
+        ``epoch``; ``position``, how many of this process's batches in it are over, unusable ones included; the pool
+        that is being cut, so that no more than that is read again; what was left out; and the settings that all this
+        depends on.
+        """
+        mark = {"pools": self._mark.pools, "batches": self._mark.batches, "rows": self._mark.rows}
+        return {
+            "epoch": self.epoch,
+            "position": self.position,
+            "pool": mark,
+            "left_out": dict(self._left_out),
+            "noise_left_out": dict(self._noise_left_out),
+            "settings": self._settings(),
+        }
+
+    def _settings(self) -> dict[str, Any]:
+        names = ("batch_size", "seed", "shuffle", "pool", "max_seconds")
+        return {**{name: getattr(self.plan, name) for name in names}, "rank": self.rank, "world": self.world}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state.
+
+        No more than a pool of rows is read again. Where settings differ, or the state is from before pools were saved,
+        the epoch is read from its beginning and ``position`` batches are passed over.
+        """
+        self.epoch, self.position, self._mark = int(state["epoch"]), int(state["position"]), Mark()
+        if state.get("settings") == self._settings():
+            self._mark = Mark(**state["pool"])
+        self._left_out = dict(state.get("left_out", {}))
+        self._noise_left_out = dict(state.get("noise_left_out", {}))
 
     def __iter__(self) -> Iterator[SpeechBatch]:
-        while True:
-            for number, batch in self._numbered(self.epoch, self.position):
-                self.position = number + 1
+        while self.epochs is None or self.epoch < self.epochs:
+            for number, mark, batch in self._numbered(self.epoch, self.position, self._mark):
+                self.position, self._mark = number + 1, mark
                 yield batch
             if self.position == 0:
+                if get_worker_info() is not None:
+                    return  # a worker of a DataLoader that got no shard
                 raise DatasetError(self._why_empty())
-            self.epoch, self.position = self.epoch + 1, 0
+            self.epoch, self.position, self._mark = self.epoch + 1, 0, Mark()
 
     def one_epoch(self, epoch: int, start: int = 0) -> Iterator[SpeechBatch]:
         """This process's batches of one epoch, without the first ``start`` (counted as `state_dict` counts)."""
-        return (batch for _, batch in self._numbered(epoch, start))
+        for _, _, batch in self._numbered(epoch, start, Mark()):
+            yield batch
 
-    def _numbered(self, epoch: int, start: int) -> Iterator[tuple[int, SpeechBatch]]:
+    def _numbered(self, epoch: int, start: int, mark: Mark) -> Iterator[tuple[int, Mark, SpeechBatch]]:
         """Batches with their number; a batch without any usable utterance leaves a gap in the numbers."""
-        self.dataset.set_epoch(epoch)
-        for index, rows in enumerate(self._row_batches(epoch)):
-            number = index // self.world
-            if index % self.world != self.rank or number < start:
-                continue
-            batch = self._collate(rows, epoch)
-            if batch is not None:
-                yield number, batch
+
+        def make(planned: Planned) -> _Made:
+            mine = planned.index % self.world == self.rank and planned.index // self.world >= start
+            return self._collate(planned.rows, epoch) if mine and planned.rows else _Made()
+
+        made_ahead = ahead(self.plan.batches(epoch, mark), make, self.workers, 2 * self.workers * self.world)
+        try:
+            for planned, made in made_ahead:
+                self._left_out.update(planned.left_out)
+                self._left_out.update((name, reason) for name, reason, _ in made.left_out)
+                self._noise_left_out.update(made.noise)
+                self._first_error = self._first_error or next((error for *_, error in made.left_out), "")
+                if made.batch is not None:
+                    yield planned.index // self.world, planned.mark, made.batch
+        finally:
+            made_ahead.close()
 
     def _why_empty(self) -> str:
         if self.world > 1 and not self._left_out:
@@ -131,56 +203,26 @@ class SpeechStream:
         reason = f"; the first: {self._first_error}" if self._first_error else ""
         return f"the dataset gave no usable utterance (left out: {dict(self.failures)}{reason}); check it"
 
-    def _leave_out(self, row: dict, reason: str, error: str = "") -> None:
-        self._left_out[row["id"]] = reason
-        self._first_error = self._first_error or error
-
-    def _row_batches(self, epoch: int) -> Iterator[list[dict]]:
-        rng = np.random.default_rng([self.seed, epoch])
-        pool: list[tuple[int, dict]] = []
-        # A first pool of random size, so that an epoch does not sort the same rows together as the last one did.
-        size = int(rng.integers(self.pool // 2, self.pool)) + 1 if self.shuffle else self.pool
-        for row in self.dataset:
-            samples = row_samples(row)
-            if samples > self.max_seconds * SAMPLING_RATE:
-                self._leave_out(row, "too long")
-                continue
-            pool.append((samples, row))
-            if len(pool) == size:
-                yield from self._cut(pool, rng)
-                pool, size = [], self.pool
-        yield from self._cut(pool, rng)
-
-    def _cut(self, pool: list[tuple[int, dict]], rng: np.random.Generator) -> list[list[dict]]:
-        """Sort roughly by length, cut, and put the batches in random order."""
-        rows = [row for _, row in pool]
-        if self.shuffle:
-            jitter = rng.uniform(0.9, 1.1, len(pool))  # neighbours change from epoch to epoch
-            order = np.argsort([-samples * factor for (samples, _), factor in zip(pool, jitter, strict=True)])
-            rows = [rows[i] for i in order]
-        batches = [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
-        return [batches[i] for i in rng.permutation(len(batches))] if self.shuffle else batches
-
-    def _collate(self, rows: list[dict], epoch: int) -> SpeechBatch | None:
+    def _collate(self, rows: list[dict], epoch: int) -> _Made:
+        made = _Made()
         kept, clean, mixed, conditions = [], [], [], []
         for row in rows:
             rng = utterance_seed(self.seed, epoch, row["id"])
             try:
                 waveform = decode_row(row, rng)
             except (AudioError, DatasetError) as error:
-                self._leave_out(row, "unreadable" if isinstance(error, AudioError) else "not speakable", str(error))
+                reason = error.reason if isinstance(error, AudioError) else "not speakable"
+                made.left_out.append((row["id"], reason, str(error)))
                 continue
-            draw = None
-            if self.noise is not None:
-                draw = self.recipe.draw(self.noise, rng)
+            heard, condition = self._add_noise(waveform, rng, made)
             kept.append(row)
             clean.append(waveform)
-            mixed.append(waveform if draw is None else self.noise.apply(waveform, draw))
-            conditions.append("clean" if draw is None else draw.condition)
+            mixed.append(heard)
+            conditions.append(condition)
         if not kept:
-            return None
+            return made
         waveforms, lengths = pad_waveforms(mixed)
-        return SpeechBatch(
+        made.batch = SpeechBatch(
             ids=[row["id"] for row in kept],
             waveforms=waveforms,
             lengths=lengths,
@@ -191,44 +233,18 @@ class SpeechStream:
             genders=[row.get("gender") or "" for row in kept],
             words=[row_words(row) for row in kept],
         )
+        return made
 
-
-def weighted_corpora(names: Sequence[str]) -> str | list[tuple[str, float]]:
-    """Words of a command line, each ``NAME`` or ``NAME@WEIGHT``, as :class:`SpeechStream` takes them.
-
-    Raises:
-        DatasetError: No name is given, or a weight is not a positive number.
-
-    Example:
-        >>> weighted_corpora(["espeak:train", "kaldi:data/train@0.5"])
-        [('espeak:train', 1.0), ('kaldi:data/train', 0.5)]
-        >>> weighted_corpora(["espeak:train@0.5"])
-        'espeak:train'
-    """
-    pairs = []
-    for name in names:
-        head, at, last = name.rpartition("@")
-        try:
-            weight = float(last) if at else 1.0
-        except ValueError:
-            head, at, weight = "", "", 1.0  # an @ inside a path
-        if not (math.isfinite(weight) and weight > 0) or (at and not head):
-            raise DatasetError(f"corpus {name!r} must be NAME or NAME@WEIGHT with a positive weight")
-        pairs.append((head if at else name, weight))
-    if not pairs:
-        raise DatasetError("no corpus is given; name at least one, e.g. espeak:train")
-    return pairs[0][0] if len(pairs) == 1 else pairs
-
-
-def _open(corpus, seed: int):
-    if isinstance(corpus, str):
-        return load_corpus(corpus)
-    if isinstance(corpus, list):
-        if not corpus:
-            raise DatasetError("no corpus is given; name at least one, e.g. espeak:train")
-        from datasets import interleave_datasets
-
-        parts = [load_corpus(name) if isinstance(name, str) else name for name, _ in corpus]
-        weights = np.array([weight for _, weight in corpus], dtype=float)
-        return interleave_datasets(parts, probabilities=list(weights / weights.sum()), seed=seed)
-    return corpus
+    def _add_noise(self, waveform: np.ndarray, rng: np.random.Generator, made: _Made) -> tuple[np.ndarray, str]:
+        """What is heard, and its condition. For noise that cannot be used other noise is drawn."""
+        for attempt in range(NOISE_DRAWS):
+            draw = None if self.noise is None else self.recipe.draw(self.noise, rng)
+            if draw is None:
+                break
+            try:
+                return self.noise.apply(waveform, draw), draw.condition
+            except NoiseError as error:
+                if attempt == NOISE_DRAWS - 1:
+                    raise
+                made.noise.append((error.name, error.reason))
+        return waveform, "clean"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import _ctypes
 import ctypes
 import functools
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +52,7 @@ class Voice:
 
 
 class _Engine:
-    """espeak-ng, one per process, used by one thread at a time.
+    """espeak-ng, one per process, for one thread at a time.
 
     The library keeps the phase of its oscillators and the state of the C library's random numbers from one utterance to
     the next, and has no call to reset them: the same sentence would sound different after different sentences, and a
@@ -68,6 +69,7 @@ class _Engine:
         self._path, self._data = espeakng_loader.get_library_path(), Path(espeakng_loader.get_data_path())
         self._system = ctypes.CDLL(None)
         self._chunks: list[np.ndarray] = []
+        self._lock = threading.Lock()
         self._callback = _CALLBACK(self._collect)  # kept: the library holds only the bare pointer
         self.library: ctypes.CDLL | None = None
         self._restart()
@@ -89,6 +91,10 @@ class _Engine:
         return 0
 
     def speak(self, text: str, voice: Voice) -> np.ndarray:
+        with self._lock:
+            return self._speak(text, voice)
+
+    def _speak(self, text: str, voice: Voice) -> np.ndarray:
         self._restart()
         name = f"{voice.accent}+{voice.variant}"
         # espeak-ng takes its standard voice in silence where it does not know a variant.

@@ -1,0 +1,131 @@
+"""A stream of rows that goes on after a network error at the row where it was, and ends in silence.
+
+`datasets` reads and remembers its position; what is added here is asking again for longer than the libraries do, and
+closing what is half read before the interpreter goes down (pyarrow's readers complain or abort when they are left).
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import time
+import weakref
+from collections.abc import Iterator
+
+import pyarrow as pa
+from datasets import IterableDataset
+
+from hfprobe.errors import DatasetError
+from hfprobe.network import READING, passes, short
+
+logger = logging.getLogger(__name__)
+
+_HALF_READ: weakref.WeakSet = weakref.WeakSet()
+_DERIVING = ("map", "filter", "take", "skip", "shuffle", "shard", "cast_column", "select_columns", "remove_columns")
+
+
+def _close_half_read() -> None:
+    for rows in list(_HALF_READ):
+        try:
+            rows.close()
+        except (RuntimeError, ValueError):  # it is running in another thread
+            pass
+
+
+atexit.register(_close_half_read)
+
+
+class _BufferRemarks(logging.Filter):
+    """`datasets` says at each resumption that a shuffle buffer is refilled; the buffers here hold one row or none."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "shuffle buffer" not in str(record.msg)
+
+
+logging.getLogger("datasets.iterable_dataset").addFilter(_BufferRemarks())
+
+
+class Rows(IterableDataset):
+    """A `datasets.IterableDataset` that is patient with the network. Make one with `as_rows`.
+
+    Attributes:
+        source: What is read, for messages.
+        remote: Whether it comes over the network: then a short answer counts as a broken connection.
+    """
+
+    source = "the dataset"
+    remote = False
+    retry = READING
+    sleep = staticmethod(time.sleep)
+
+    def __iter__(self) -> Iterator[dict]:
+        rows = self._patient_rows()
+        _HALF_READ.add(rows)
+        return rows
+
+    def _patient_rows(self) -> Iterator[dict]:
+        state = started = self._starting_state_dict  # None: from the beginning
+        iterator, read, waits = super().__iter__(), 0, self.retry.waits()
+        try:
+            while True:
+                try:
+                    row = next(iterator)
+                except StopIteration:
+                    return
+                except Exception as error:
+                    broken = isinstance(error, (OSError, pa.ArrowException))
+                    if not passes(error) and not (broken and self.remote):
+                        if broken:
+                            raise self._broken_off(error, read) from error
+                        raise
+                    wait = next(waits, None)
+                    if wait is None:
+                        raise self._broken_off(error, read) from error
+                    logger.warning("%s broke off (%s); going on in %g s", self.source, short(error), wait)
+                    self.sleep(wait)
+                    iterator.close()
+                    self._starting_state_dict = state
+                    iterator = super().__iter__()
+                    continue
+                # The position is noted after each row: after an error it may already be the next one's.
+                state, read, waits = self.state_dict(), read + 1, self.retry.waits()
+                yield row
+        finally:
+            iterator.close()
+            self._starting_state_dict = started
+
+    def _broken_off(self, error: BaseException, read: int) -> DatasetError:
+        advice = "check the network" if self.remote else "check or replace the file"
+        return DatasetError(f"{self.source} cannot be read on after {read} rows: {short(error)}; {advice}")
+
+
+def _deriving(name: str):
+    def method(self, *args, **kwargs):
+        return as_rows(getattr(IterableDataset, name)(self, *args, **kwargs), self.source, self.remote)
+
+    method.__name__ = name
+    method.__doc__ = getattr(IterableDataset, name).__doc__ and f"As `datasets.IterableDataset.{name}`."
+    return method
+
+
+for _name in _DERIVING:
+    setattr(Rows, _name, _deriving(_name))
+
+
+def as_rows(dataset: IterableDataset, source: str = "the dataset", remote: bool = False) -> Rows:
+    """The same dataset, patient with the network.
+
+    Args:
+        dataset: Any streaming dataset whose state is exact (no shuffle buffer of more than one row).
+        source: What is read, for messages.
+        remote: Whether it comes over the network.
+
+    Example:
+        >>> from datasets import IterableDataset
+        >>> rows = as_rows(IterableDataset.from_generator(lambda n: ({"x": i} for i in n), gen_kwargs={"n": [1, 2]}))
+        >>> list(rows.take(1))
+        [{'x': 1}]
+    """
+    dataset.__class__ = Rows
+    dataset.source, dataset.remote = source, remote
+    return dataset

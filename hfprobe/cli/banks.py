@@ -9,10 +9,10 @@ from hfprobe.cli.common import positive_int
 from hfprobe.errors import BankError, ConfigError
 
 
-def add_encoder_arguments(parser: argparse.ArgumentParser, probes: bool = True) -> None:
+def add_encoder_arguments(parser: argparse.ArgumentParser, probes: bool = True, required: bool = True) -> None:
     """``--encoder`` (repeatable) and ``--probes``."""
     parser.add_argument(
-        "--encoder", action="append", required=True, metavar="E",
+        "--encoder", action="append", required=required, metavar="E",
         help="encoder: a name from `hfprobe encoders`, an ESPnet experiment folder, or a Hub id; may be repeated",
     )  # fmt: skip
     if probes:

@@ -26,6 +26,9 @@ def expand(make_parser: Callable[[], argparse.ArgumentParser], argv: list[str], 
     """
     parser = make_parser()
     sub = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction)).choices[command]
+    nested = next((a.choices for a in sub._actions if isinstance(a, argparse._SubParsersAction)), {})
+    if chosen := next((word for word in argv[argv.index(command) + 1 :] if word in nested), None):
+        sub, command = nested[chosen], chosen
     actions = {a.dest: a for a in sub._actions if a.dest != "help" and a.dest not in NOT_SETTINGS}
     for action in actions.values():
         action.default, action.required = argparse.SUPPRESS, False

@@ -48,8 +48,8 @@ def loudness(waveform: np.ndarray, sampling_rate: int = SAMPLING_RATE) -> float:
 
     Example:
         >>> tone = np.sin(2 * np.pi * 997 / 48000 * np.arange(96000))
-        >>> round(loudness(tone, 48000), 1)  # BS.1770: 997 Hz at full scale on one channel
-        -3.0
+        >>> round(loudness(tone, 48000), 1)  # BS.1770-4 says -3.01 for this
+        -3.1
     """
     from torchaudio.functional import loudness as integrated
 
@@ -59,8 +59,13 @@ def loudness(waveform: np.ndarray, sampling_rate: int = SAMPLING_RATE) -> float:
         raise AudioError(f"a sound of {seconds:.2f} s is too short; 0.4 s are needed for its loudness")
     if not np.isfinite(samples).all():
         raise AudioError("a sound holds NaN or infinite samples; leave it out")
-    value = float(integrated(torch.from_numpy(samples)[None], sampling_rate))
-    return value if np.isfinite(value) else -float("inf")  # torchaudio's gate makes NaN of silence
+    peak = float(np.abs(samples).max())
+    if peak == 0:
+        return -float("inf")
+    # Its filters clip at full scale, so that loud sounds would be measured too low: look at a quarter of it.
+    gain = 0.25 / peak
+    value = float(integrated(torch.from_numpy(samples * gain)[None], sampling_rate)) - 20 * np.log10(gain)
+    return float(value) if np.isfinite(value) else -float("inf")  # all blocks below the gate
 
 
 def equalise(sounds: Mapping[Any, np.ndarray]) -> tuple[dict[Any, np.ndarray], float]:
@@ -96,7 +101,7 @@ class EncoderSounds:
         test: Utterances.
         conditions: What is done to the input.
         noise: Noise for the noisy conditions.
-        layers: Layer names; all of each bank where None.
+        layers: Layer names, and ``ceiling`` and ``floor``; all layers of each bank where None.
         vocoder: What makes sound of the mel-spectrograms.
         seed: Of noise and phases.
         device: Where to run.
@@ -114,16 +119,21 @@ class EncoderSounds:
         self.pairs = {encoder.name: (encoder.to(device).eval(), bank.to(device)) for encoder, bank in pairs}
         self.conditions = {condition.name: condition for condition in conditions}
         self.cells = tuple(
-            Cell(encoder.name, name, condition.name)
+            Cell(encoder, name, condition.name)
             for condition in conditions
-            for encoder, bank in pairs
-            for name in (layers or bank)
-            if name in bank
+            for encoder, names in [*self._references(layers), *((e.name, bank) for e, bank in pairs)]
+            for name in (layers or names)
+            if name in names
         )
         self.places = {pair: place for place, pair in enumerate(zip(test.speakers, test.ids, strict=True))}
         self._by_speaker: dict[str, list[str]] = {}
         for speaker, utterance in self.places:
             self._by_speaker.setdefault(speaker, []).append(utterance)
+
+    @staticmethod
+    def _references(layers: Sequence[str] | None) -> list[tuple[str, tuple[str, ...]]]:
+        """The ceiling is tested where it is asked for, and belongs to no encoder."""
+        return [(ANY, ("ceiling",))] if "ceiling" in (layers or ()) else []
 
     def utterances(self, cell: Cell) -> Mapping[str, Sequence[str]]:
         """Utterances by speaker: every one can be heard every way."""

@@ -1,7 +1,8 @@
 """Measures: speaker verification, sound quality, recognition, and their confidence intervals."""
 
+from hfprobe.metrics.agreement import krippendorff_alpha
 from hfprobe.metrics.bootstrap import bootstrap_eer, bootstrap_mean, bootstrap_min_dcf
-from hfprobe.metrics.human import HumanErrorRate, her, her_by_layer, items_needed
+from hfprobe.metrics.human import HumanErrorRate, her, her_by_layer, items_needed, rate_difference
 from hfprobe.metrics.paired import paired_eer_difference, paired_mean_difference, paired_min_dcf_difference
 from hfprobe.metrics.quality import PairScores, estoi, pesq, pesq_nb, score_pairs, si_sdr, stoi
 from hfprobe.metrics.recognition import cer, wer
@@ -24,6 +25,7 @@ __all__ = [
     "her",
     "her_by_layer",
     "items_needed",
+    "krippendorff_alpha",
     "log_mel",
     "min_dcf",
     "paired_eer_difference",
@@ -31,6 +33,7 @@ __all__ = [
     "paired_min_dcf_difference",
     "pesq",
     "pesq_nb",
+    "rate_difference",
     "score_pairs",
     "si_sdr",
     "stoi",

@@ -175,3 +175,36 @@ def items_needed(half_width: float, rate: float = 0.5, confidence: float = 0.95)
     linear = 2 * square - square * spread / half_width**2
     constant = square * square * (1 - 1 / (4 * half_width**2))
     return max(1, math.ceil((-linear + math.sqrt(linear * linear - 4 * constant)) / 2))
+
+
+def rate_difference(
+    errors: int, n: int, other_errors: int, other_n: int, confidence: float = 0.95
+) -> tuple[float, float, float]:
+    """How far two independent rates are apart, with the interval that Wilson's bounds of both give.
+
+    Source: Newcombe, "Interval estimation for the difference between independent proportions", Statistics in Medicine
+    1998, method 10.
+
+    Args:
+        errors: Errors of the first.
+        n: Answers of the first, at least 1.
+        other_errors: Errors of the second.
+        other_n: Answers of the second, at least 1.
+        confidence: Of the interval.
+
+    Returns:
+        First rate less second, lower and upper bound, fractions.
+
+    Raises:
+        MeasureError: As for `wilson`.
+
+    Example:
+        >>> [round(each, 4) for each in rate_difference(56, 70, 48, 80)]
+        [0.2, 0.0524, 0.3339]
+    """
+    one, other = errors / max(n, 1), other_errors / max(other_n, 1)
+    low, high = wilson(errors, n, confidence)
+    other_low, other_high = wilson(other_errors, other_n, confidence)
+    below = math.hypot(one - low, other_high - other)
+    above = math.hypot(high - one, other - other_low)
+    return one - other, one - other - below, one - other + above

@@ -1,0 +1,113 @@
+"""The key of a listening test: what each item is about and which answer is right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hfprobe.errors import HfprobeError
+from hfprobe.listening.design import Cell
+from hfprobe.listening.make import KEY_FORMAT, KEY_VERSION
+
+
+class ListeningError(HfprobeError):
+    """A key or a file of answers cannot be used."""
+
+
+@dataclass(frozen=True)
+class KeyItem:
+    """What the key says of one item.
+
+    Attributes:
+        role: ``test``, ``catch`` or ``training``.
+        cell: What it is about.
+        choices: What can be chosen, or is rated.
+        right: The right choice; None for rating items.
+        stimuli: What each choice of a rating item is: clip name to layer (``reference`` and ``anchor`` among them).
+    """
+
+    role: str
+    cell: Cell
+    choices: tuple[str, ...]
+    right: str | None = None
+    stimuli: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Key:
+    """A test's key.
+
+    Attributes:
+        test: Name of the test.
+        kind: ``triplet`` or ``mushra``.
+        items: By name, in the order of the file.
+        seed: Of the test.
+        settings: What the test was made with.
+    """
+
+    test: str
+    kind: str
+    items: Mapping[str, KeyItem]
+    seed: int = 0
+    settings: Mapping[str, Any] | None = None
+
+    def scored(self) -> dict[str, KeyItem]:
+        """Items that a complete file of answers has: all but the training items."""
+        return {name: item for name, item in self.items.items() if item.role != "training"}
+
+
+def read_key(path: str | Path) -> Key:
+    """Read the key that `hfprobe listening-test make` wrote.
+
+    Args:
+        path: A JSON file.
+
+    Raises:
+        ListeningError: It cannot be read, or is no key.
+    """
+    content = read_json(path, "key")
+    name = Path(path).name
+    if content.get("format") != KEY_FORMAT:
+        raise ListeningError(f"{name} is not a key (format {content.get('format')!r}); give the key.json of the test")
+    if content.get("version") != KEY_VERSION:
+        raise ListeningError(
+            f"{name}: expected version {KEY_VERSION} of the key, got {content.get('version')!r}; use the hfprobe that "
+            "made it"
+        )
+    try:
+        items = {
+            item: KeyItem(
+                str(entry["role"]),
+                Cell(str(entry["encoder"]), str(entry["layer"]), str(entry["condition"])),
+                tuple(map(str, entry["choices"])),
+                entry.get("right"),
+                entry.get("stimuli"),
+            )
+            for item, entry in content["items"].items()
+        }
+        return Key(str(content["test"]), str(content["kind"]), items, int(content["seed"]), content.get("settings"))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise ListeningError(f"{name} is damaged ({why}); take it from where it was made") from error
+
+
+def read_json(path: str | Path, what: str) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        ListeningError: The file is missing, cut off, or something else.
+    """
+    name = Path(path).name
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ListeningError(f"cannot read {name}: {error.strerror}; check the path") from error
+    except (UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise ListeningError(f"{name} is not valid JSON ({error}), maybe cut off; ask for the {what} again") from error
+    if not isinstance(content, dict):
+        kind = type(content).__name__
+        raise ListeningError(f"{name} holds a {kind}, not the {what} of a listening test; check the file")
+    return content

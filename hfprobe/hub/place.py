@@ -21,6 +21,7 @@ class Place:
         source: Folder, or repository ``"user/name"`` where there is no such folder.
         revision: Branch, tag or commit of the repository.
         subfolder: Folder inside it.
+        what: What is expected there, for messages.
         **options: Of `hfprobe.hub.download.fetch`: ``token``, ``cache_dir``, ``force``, ``local_files_only``.
 
     Attributes:
@@ -38,12 +39,20 @@ class Place:
         'config.json'
     """
 
-    def __init__(self, source: str | Path, revision: str | None = None, subfolder: str | None = None, **options: Any):
+    def __init__(
+        self,
+        source: str | Path,
+        revision: str | None = None,
+        subfolder: str | None = None,
+        what: str = "a model",
+        **options: Any,
+    ):
         parts = check_subfolder(subfolder)
         self.source, self.prefix = str(source), "".join(f"{part}/" for part in parts)
         self.remote = not Path(source).expanduser().is_dir()
         self.folder = Path(source).expanduser().joinpath(*parts)
         self._root, self._revision, self._options = Path(source).expanduser(), revision, options
+        self._what = what
         self._fetched: set[str] = set()
 
     def __str__(self) -> str:
@@ -57,14 +66,17 @@ class Place:
             force: Fetch them again; nothing to do for a folder.
 
         Returns:
-            Path of the first; a file that a folder lacks is not an error yet.
+            Path of the first.
 
         Raises:
-            HubError: A file is not in the repository, is too large, is a link to somewhere else, or cannot be fetched.
+            HubError: A file is not there, is too large, is a link to somewhere else, or cannot be fetched.
         """
         if not self.remote:
             for name in names:
-                check_inside(self.folder / name, self._root)
+                if not check_inside(self.folder / name, self._root).is_file():
+                    folder = (self.folder / name).parent
+                    beside = [item.name for item in folder.iterdir()] if folder.is_dir() else []
+                    raise HubError(_missing(name, beside, f"{self._what} in folder {self}", "check the path"))
             return self.folder / names[0]
         wanted = [self.prefix + name for name in names]
         if force or not self._fetched.issuperset(wanted):
@@ -79,25 +91,26 @@ class Place:
         return self.folder / names[0]
 
     def _check(self, wanted: Iterable[str], files: dict[str, int]) -> None:
+        place = f"repository {self.source!r}"
         for path in wanted:
             if path not in files:
-                raise HubError(_missing(path, files, self.source))
+                folder = path.rpartition("/")[0]
+                beside = [file.rpartition("/")[2] for file in files if file.rpartition("/")[0] == folder]
+                raise HubError(_missing(path, beside, f"{self._what} in {place}", "check name, revision and subfolder"))
             limit = LIMITS.get(PurePosixPath(path).suffix, JSON_LIMIT)
             if (files[path] or 0) > limit:
                 raise HubError(
-                    f"expected at most {limit:,} bytes in {path} of repository {self.source!r}, got {files[path]:,}; "
-                    "do not use this repository"
+                    f"expected at most {limit:,} bytes in {path} of {place}, got {files[path]:,}; do not use it"
                 )
 
 
-def _missing(path: str, files: dict[str, int], source: str) -> str:
-    folder, _, name = path.rpartition("/")
-    beside = sorted(file for file in files if file.rpartition("/")[0] == folder)
-    pickles = [file for file in beside if file.endswith(PICKLES)]
-    if name.endswith(".safetensors") and pickles:
+def _missing(path: str, beside: list[str], place: str, advice: str) -> str:
+    """Message for a file that is not there, with what lies where it should be."""
+    pickles = [file for file in sorted(beside) if file.endswith(PICKLES)]
+    if path.endswith(".safetensors") and pickles:
         return (
-            f"expected {path} in repository {source!r}, found the pickle {pickles[0]} instead, which could run code; "
+            f"expected {path} of {place}, found no such file but the pickle {pickles[0]}, which could run code; "
             "hfprobe reads safetensors only: ask its owner for them"
         )
-    found = ", ".join(beside[:8]) or "nothing" if folder else ", ".join(sorted(files)[:8]) or "nothing"
-    return f"expected {path} in repository {source!r}, found there: {found}; check name, revision and subfolder"
+    found = ", ".join(sorted(beside)[:8])
+    return f"expected {path} of {place}, found no such file{f' beside {found}' if found else ''}; {advice}"

@@ -17,7 +17,9 @@ from hfprobe.probes import bank_files
 from hfprobe.probes.bank_card import default_card
 from hfprobe.probes.bank_check import check_encoder
 from hfprobe.probes.bank_files import FLOOR, FORMAT_VERSION
-from hfprobe.probes.bank_source import describe_environment, local_folder
+from hfprobe.probes.bank_index import files_of, read_index
+from hfprobe.probes.bank_push import push_bank
+from hfprobe.probes.bank_source import bank_place, describe_environment, read_checked
 from hfprobe.probes.losses import complete_frames
 from hfprobe.probes.modeling import HighwayProbe, LinearProbe, MeanProbe, load_layer_probe
 
@@ -236,30 +238,34 @@ class ProbeBank(Mapping[str, HighwayProbe | LinearProbe]):
         revision: str | None = None,
         subfolder: str | None = None,
         layers: Sequence[str] | None = None,
+        **options: Any,
     ) -> ProbeBank:
         """Load a bank from a folder or from the Hugging Face Hub.
 
         Args:
-            folder_or_repo: Folder that holds `bank.json`, or repository id ``"user/name"``.
+            folder_or_repo: Folder that holds `bank.json`, or repository id ``"user/name"``, or name of a shipped bank.
             revision: Branch, tag or commit of the repository.
             subfolder: Folder of the bank inside it.
             layers: Load (and download) these layers only.
+            **options: ``token``, ``cache_dir`` and ``local_files_only``, of the Hub.
 
         Returns:
             The bank, float32, on the CPU.
 
         Raises:
-            BankError: If files are missing, truncated, or of another format.
+            BankError: If files are missing, truncated, of another format or not safe, or the Hub does not give them.
             LayerError: If a layer in `layers` has no probe.
         """
         wanted = None if layers is None else [layers] if isinstance(layers, str) else list(layers)
-        folder = local_folder(str(folder_or_repo), revision, subfolder, wanted)
-        index = bank_files.read_index(folder)
+        place = bank_place(folder_or_repo, revision, subfolder, **options)
+        index = read_checked(place, [bank_files.INDEX], read_index)
         for name in wanted or []:
             if name not in index["layers"]:
-                raise LayerError(f"no probe for layer {name!r} in {folder}; it has {', '.join(index['layers'])}")
+                raise LayerError(f"no probe for layer {name!r} in {place}; it has {', '.join(index['layers'])}")
         names = [name for name in index["layers"] if wanted is None or name in wanted]
-        bank_files.check_files(folder, index, [*names, FLOOR])
+        files = files_of(index, names)
+        read_checked(place, files, lambda folder: bank_files.check_files(folder, index, files))
+        folder = place.folder
         with bank_files.quiet_transformers():
             probes = {name: load_layer_probe(folder / name) for name in names}
             floor = MeanProbe.from_pretrained(folder / FLOOR)
@@ -308,29 +314,27 @@ class ProbeBank(Mapping[str, HighwayProbe | LinearProbe]):
         token: str | None = None,
         commit_message: str = "Upload probe bank",
     ) -> str:
-        """Upload the bank, with its card, in one commit.
+        """Upload the bank, with its card, in one commit; called again after a failure, it goes on where it stopped.
 
         Args:
             repo_id: ``"user/name"``; created if it does not exist.
             card: Text of the model card (README.md); a short one is made from the bank's facts if None.
             dtype: As for `save_pretrained`.
-            private: Whether a new repository is private.
-            revision: Branch to push to.
+            private: Whether a new repository is private; True is refused for a public one that is there.
+            revision: Branch to push to; made if it does not exist.
             token: Access token; the stored one if None.
             commit_message: Message of the commit.
 
         Returns:
             Address of the commit.
-        """
-        from huggingface_hub import HfApi
 
-        api = HfApi(token=token)
+        Raises:
+            HubError: No token, no access, no connection: one sentence, which never holds the token.
+            ConfigError: Branch, message, card or dtype cannot be used.
+        """
         with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch) / "bank"
-            self.save_pretrained(folder, dtype=dtype)
-            (folder / "README.md").write_text(card or default_card(self, repo_id), encoding="utf-8")
-            repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-            commit = api.upload_folder(
-                repo_id=repo_id, folder_path=folder, revision=revision, commit_message=commit_message
-            )
-        return str(commit.commit_url)
+            self.save_pretrained(Path(scratch) / "bank", dtype=dtype)
+            return push_bank(
+                Path(scratch) / "bank", repo_id, card or default_card(self, repo_id), commit_message,
+                private=private, revision=revision, token=token,
+            ).url  # fmt: skip

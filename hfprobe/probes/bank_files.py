@@ -67,73 +67,21 @@ def check_layer_name(name: object, source: object) -> str:
     return name
 
 
-def read_index(folder: Path) -> dict:
-    """Read and check `bank.json`.
-
-    Args:
-        folder: The bank's folder.
-
-    Returns:
-        Its content; layer names and file names are safe to use as paths.
-
-    Raises:
-        BankError: If it is missing, not JSON, of another format version, or incomplete.
-    """
-    path = folder / INDEX
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BankError(f"expected a probe bank in {folder}, found no {INDEX}; train one or check the path") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BankError(f"expected {path} to be readable JSON, got: {error}; download or save it again") from error
-    version = index.get("format_version") if isinstance(index, dict) else None
-    if version != FORMAT_VERSION:
-        raise BankError(
-            f"expected format version {FORMAT_VERSION} in {path}, got {version!r}; "
-            "use the hfprobe version it was made by"
-        )
-    wanted = {
-        "encoder": dict,
-        "layers": list,
-        "mel": dict,
-        "training": dict,
-        "environment": dict,
-        "sha256": dict,
-    }
-    for key, kind in wanted.items():
-        if not isinstance(index.get(key), kind):
-            raise BankError(
-                f"expected {key!r} to be a {kind.__name__} in {path}, got {index.get(key)!r}; save it again"
-            )
-    for name in index["layers"]:
-        check_layer_name(name, path)
-    if not index["layers"] or len(set(index["layers"])) != len(index["layers"]) or FLOOR in index["layers"]:
-        raise BankError(f"expected different layer names other than {FLOOR!r} in {path}, got {index['layers']}")
-    for name in [*index["layers"], FLOOR]:
-        for file in LAYER_FILES:
-            if not isinstance(index["sha256"].get(f"{name}/{file}"), str):
-                raise BankError(f"expected a checksum of {name}/{file} in {path}, found none; save the bank again")
-    return index
-
-
-def check_files(folder: Path, index: dict, layers: Iterable[str]) -> None:
-    """Compare the files of some layers with the checksums of the index.
+def check_files(folder: Path, index: dict, files: Iterable[str]) -> None:
+    """Compare files of a bank with the checksums of its index.
 
     Raises:
         BankError: If a file is missing, truncated, or from another bank.
     """
-    for name in layers:
-        for file in LAYER_FILES:
-            path, expected = folder / name / file, index["sha256"][f"{name}/{file}"]
-            if not path.is_file():
-                raise BankError(
-                    f"expected {path}, found no such file; the bank is incomplete, copy or download it again"
-                )
-            if sha256(path) != expected:
-                raise BankError(
-                    f"expected {path} to match its checksum in {INDEX}, it does not "
-                    f"({path.stat().st_size} bytes); truncated or from another bank, download it again"
-                )
+    for file in files:
+        path = folder / file
+        if not path.is_file():
+            raise BankError(f"expected {path}, found no such file; the bank is incomplete, copy or download it again")
+        if sha256(path) != index["sha256"][file]:
+            raise BankError(
+                f"expected {path} to match its checksum in {INDEX}, it does not "
+                f"({path.stat().st_size} bytes); truncated or from another bank, download it again"
+            )
 
 
 def sha256(path: Path) -> str:

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import resources
-from importlib.metadata import version
-from pathlib import Path, PurePosixPath
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypeVar
 
 import hfprobe
-from hfprobe.errors import BankError
-from hfprobe.probes.bank_files import FLOOR, INDEX, LAYER_FILES, check_layer_name
+from hfprobe.errors import BankError, HubError
+from hfprobe.hub.place import Place
+from hfprobe.probes.bank_files import INDEX
+
+T = TypeVar("T")
 
 
 def describe_environment() -> dict[str, str]:
-    """Versions and date, as `bank.json` records them."""
-    packages = {name: version(name) for name in ("torch", "transformers", "accelerate", "safetensors")}
+    """Versions and date, as `bank.json` records them; packages that are not installed are left out."""
+    packages = {}
+    for name in ("torch", "transformers", "accelerate", "safetensors"):
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:  # loading needs no accelerate
+            continue
     date = datetime.now(UTC).isoformat(timespec="seconds")
     return {"date": date, "hfprobe": hfprobe.__version__, "python": platform.python_version(), **packages}
 
@@ -31,41 +42,69 @@ def shipped_banks() -> tuple[str, ...]:
     return tuple(sorted(item.parent.name for item in folder.glob(f"*/{INDEX}"))) if folder.is_dir() else ()
 
 
-def local_folder(
-    source: str, revision: str | None = None, subfolder: str | None = None, layers: list[str] | None = None
-) -> Path:
-    """The folder that holds `bank.json`, downloaded if need be.
+def bank_place(
+    source: str | Path,
+    revision: str | None = None,
+    subfolder: str | None = None,
+    what: str = "a probe bank",
+    **options: Any,
+) -> Place:
+    """Where a bank, or one probe of it, is to be read from.
 
     Args:
         source: Name of a shipped encoder (its bank comes along), folder, or repository id.
         revision: Branch, tag or commit of the repository.
-        subfolder: Folder of the bank inside it.
-        layers: Download these layers only.
+        subfolder: Folder of the bank, or of the probe, inside it.
+        what: What is expected there, for messages.
+        **options: ``token``, ``cache_dir``, ``force``, ``local_files_only``.
 
     Returns:
-        A folder on this machine.
+        The place; nothing has been fetched yet.
 
     Raises:
-        BankError: If there is no such folder or repository, or it cannot be reached.
+        BankError: It can be neither.
     """
-    parts = PurePosixPath(subfolder or "").parts
-    if any(part == ".." or part.startswith("/") for part in parts):
-        raise BankError(f"expected a subfolder inside the repository, got {subfolder!r}")
-    if source in shipped_banks():
-        return Path(shipped_folder(), source, *parts)
-    if Path(source).is_dir():
-        return Path(source, *parts)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    text = str(source)
+    with bank_errors():
+        if text in shipped_banks():
+            return Place(shipped_folder() / text, None, subfolder, what)
+        if not Path(text).expanduser().is_dir() and text.count("/") != 1:
+            raise BankError(
+                f"expected the name of a shipped bank ({', '.join(shipped_banks())}), a folder or a Hugging Face "
+                f"repository user/name with a probe bank, got {text!r}; check the name"
+            )
+        return Place(text, revision, subfolder, what, **options)
 
-    prefix = "".join(f"{part}/" for part in parts)
-    names = ["*"] if layers is None else [check_layer_name(name, "layers") for name in [*layers, FLOOR]]
-    patterns = [f"{prefix}{INDEX}", *(f"{prefix}{n}/{file}" for n in names for file in LAYER_FILES)]
+
+@contextmanager
+def bank_errors() -> Iterator[None]:
+    """Errors of the Hub as errors of a bank."""
     try:
-        return Path(snapshot_download(source, revision=revision, allow_patterns=patterns), *parts)
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise BankError(
-            f"expected the name of a shipped bank ({', '.join(shipped_banks())}), a folder or a Hugging Face "
-            f"repository with a probe bank, got {source!r} ({reason}); check the name"
-        ) from error
+        yield
+    except HubError as error:
+        raise BankError(str(error)) from error
+
+
+def read_checked(place: Place, names: list[str], read: Callable[[Path], T]) -> T:
+    """Fetch files and read them; if they are broken, fetch them once more, because the cache would keep them so.
+
+    Args:
+        place: Where they are.
+        names: Their paths.
+        read: Called with the folder; raises `BankError` if the files are broken.
+
+    Returns:
+        What ``read`` returns.
+
+    Raises:
+        BankError: They cannot be fetched, or are broken.
+    """
+    with bank_errors():
+        place.get(*names)
+        try:
+            return read(place.folder)
+        except BankError:
+            if not place.remote:
+                raise
+        place.get(*names, force=True)
+        return read(place.folder)

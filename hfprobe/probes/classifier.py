@@ -8,17 +8,16 @@ layers using linear classifier probes" (2016) for the linear one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from hfprobe.errors import BankError, ConfigError
+from hfprobe.errors import ConfigError
 from hfprobe.probes.classifier_config import ClassifierProbeConfig
+from hfprobe.probes.strict_probe import StrictProbe
 
 
 @dataclass
@@ -34,7 +33,7 @@ class ClassifierProbeOutput(ModelOutput):
     logits: torch.Tensor | None = None
 
 
-class ClassifierProbe(PreTrainedModel):
+class ClassifierProbe(StrictProbe):
     """Classifier of one layer's frames, or of the mean of an utterance's frames.
 
     The buffers ``input_mean`` and ``input_std`` ``(dim,)`` are the training part's statistics, saved with the weights.
@@ -48,6 +47,7 @@ class ClassifierProbe(PreTrainedModel):
     config_class = ClassifierProbeConfig
     config: ClassifierProbeConfig
     base_model_prefix = "classifier"
+    _noun = "a classifier"
     main_input_name = "hidden_states"
 
     def __init__(self, config: ClassifierProbeConfig):
@@ -68,37 +68,6 @@ class ClassifierProbe(PreTrainedModel):
         if module is self:
             init.zeros_(self.input_mean)
             init.ones_(self.input_std)
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args: Any, **kwargs: Any):
-        """Load a probe; like transformers' own, but strict: every weight must be there and fit.
-
-        Args:
-            pretrained_model_name_or_path: Folder or repository; ``subfolder="blstm3"`` picks a layer out of a bank.
-            *args: Passed on.
-            **kwargs: Passed on.
-
-        Raises:
-            BankError: Files are missing or broken, or weights are missing, unexpected or of another shape.
-        """
-        want_info = kwargs.pop("output_loading_info", False)
-        kwargs["ignore_mismatched_sizes"] = True  # named below
-        place = "/".join(filter(None, [str(pretrained_model_name_or_path), kwargs.get("subfolder")]))
-        try:
-            probe, info = super().from_pretrained(
-                pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
-            )
-        except (OSError, SafetensorError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise BankError(f"expected a classifier in {place}, found: {reason}; save or download it again") from error
-        for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-            if info.get(kind):
-                names = ", ".join(sorted(key if isinstance(key, str) else str(key[0]) for key in info[kind]))
-                raise BankError(
-                    f"expected the complete weights of a classifier in {place}, found {kind.replace('_', ' ')} "
-                    f"{names}; save or download it again"
-                )
-        return (probe, info) if want_info else probe
 
     def classify(self, items: torch.Tensor) -> torch.Tensor:
         """Logits ``(..., classes)`` of frames or pooled utterances ``(..., dim)``, each on its own."""

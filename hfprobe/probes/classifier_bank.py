@@ -6,17 +6,18 @@ The folder has the shape of a probe bank: ``bank.json`` with checksums, and one 
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from hfprobe.errors import BankError, LayerError
-from hfprobe.probes.bank_files import INDEX, LAYER_FILES, check_files, check_layer_name, quiet_transformers, write_bank
-from hfprobe.probes.bank_source import describe_environment, local_folder
+from hfprobe.probes.bank_card import classifier_card
+from hfprobe.probes.bank_files import INDEX, check_files, check_layer_name, quiet_transformers, write_bank
+from hfprobe.probes.bank_index import CLASSIFIERS, files_of, read_index
+from hfprobe.probes.bank_push import push_bank
+from hfprobe.probes.bank_source import bank_place, describe_environment, read_checked
 from hfprobe.probes.classifier import ClassifierProbe
-
-KIND = "classifiers"
 
 
 class ClassifierBank(Mapping[str, ClassifierProbe]):
@@ -84,7 +85,7 @@ class ClassifierBank(Mapping[str, ClassifierProbe]):
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write the bank so that a reader sees the old one, the new one or an error, never a mixture."""
         index = {
-            "format_version": 1, "kind": KIND, "target": self.target, "pooling": self.pooling,
+            "format_version": 1, "kind": CLASSIFIERS, "target": self.target, "pooling": self.pooling,
             "labels": list(self.labels), "encoder": {"name": self.encoder, "fingerprint": self.fingerprint},
             "layers": list(self), "training": self.training, "environment": self.environment,
         }  # fmt: skip
@@ -92,48 +93,61 @@ class ClassifierBank(Mapping[str, ClassifierProbe]):
         return Path(folder)
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, revision: str | None = None, subfolder: str | None = None):
+    def from_pretrained(
+        cls, source: str | Path, revision: str | None = None, subfolder: str | None = None, **options: Any
+    ) -> ClassifierBank:
         """Load a bank from a folder or a Hub repository.
 
+        Args:
+            source: Folder that holds ``bank.json``, or repository id ``"user/name"``.
+            revision: Branch, tag or commit of the repository.
+            subfolder: Folder of the bank inside it.
+            **options: ``token``, ``cache_dir`` and ``local_files_only``, of the Hub.
+
         Raises:
-            BankError: It is missing, incomplete, damaged, or of another kind.
+            BankError: It is missing, incomplete, damaged, not safe, or of another kind, or the Hub does not give it.
         """
-        folder = local_folder(str(source), revision, subfolder)
-        index = _read_index(folder)
-        check_files(folder, index, index["layers"])
+        place = bank_place(source, revision, subfolder, "a bank of classifiers", **options)
+        index = read_checked(place, [INDEX], lambda folder: read_index(folder, CLASSIFIERS))
+        files = files_of(index)
+        read_checked(place, files, lambda folder: check_files(folder, index, files))
         with quiet_transformers():
-            probes = {name: ClassifierProbe.from_pretrained(folder, subfolder=name) for name in index["layers"]}
+            probes = {name: ClassifierProbe.from_pretrained(place.folder / name) for name in index["layers"]}
         made_by = index["encoder"]
         return cls(
-            probes, made_by.get("name", ""), made_by.get("fingerprint", ""), index["training"], index["environment"]
-        )
+            probes, str(made_by.get("name", "")), str(made_by.get("fingerprint", "")), index["training"],
+            index["environment"],
+        )  # fmt: skip
 
-    def push_to_hub(self, repo_id: str, private: bool | None = None, token: str | None = None) -> str:
-        """Upload the bank to the Hugging Face Hub; returns the address of the commit."""
-        from huggingface_hub import HfApi
+    def push_to_hub(
+        self,
+        repo_id: str,
+        card: str | None = None,
+        private: bool | None = None,
+        revision: str | None = None,
+        token: str | None = None,
+        commit_message: str = "Upload classifying probes",
+    ) -> str:
+        """Upload the bank, with its card, in one commit; called again after a failure, it goes on where it stopped.
 
-        api = HfApi(token=token)
-        api.create_repo(repo_id, private=private, exist_ok=True)
+        Args:
+            repo_id: ``"user/name"``; created if it does not exist.
+            card: Text of the model card (README.md); a short one is made from the bank's facts if None.
+            private: Whether a new repository is private; True is refused for a public one that is there.
+            revision: Branch to push to; made if it does not exist.
+            token: Access token; the stored one if None.
+            commit_message: Message of the commit.
+
+        Returns:
+            Address of the commit.
+
+        Raises:
+            HubError: No token, no access, no connection.
+            ConfigError: Branch, message or card cannot be used.
+        """
         with tempfile.TemporaryDirectory() as place:
             folder = self.save_pretrained(Path(place) / "bank")
-            commit = api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Classifying probes")
-        return str(commit.commit_url)
-
-
-def _read_index(folder: Path) -> dict:
-    path = folder / INDEX
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BankError(f"expected a bank of classifiers in {folder}, could not read {INDEX}: {error}") from error
-    kinds = {"encoder": dict, "layers": list, "training": dict, "environment": dict, "sha256": dict}
-    if not isinstance(index, dict) or index.get("kind") != KIND or index.get("format_version") != 1:
-        raise BankError(f"expected a bank of classifiers in {folder}, found another kind; use ProbeBank for mel probes")
-    for key, kind in kinds.items():
-        if not isinstance(index.get(key), kind) or not index[key] and key in ("layers", "sha256"):
-            raise BankError(f"expected {key!r} to be a filled {kind.__name__} in {path}; save the bank again")
-    for name in index["layers"]:
-        for file in LAYER_FILES:
-            if not isinstance(index["sha256"].get(f"{check_layer_name(name, path)}/{file}"), str):
-                raise BankError(f"expected a checksum of {name}/{file} in {path}, found none; save the bank again")
-    return index
+            return push_bank(
+                folder, repo_id, card or classifier_card(self, repo_id), commit_message,
+                private=private, revision=revision, token=token,
+            ).url  # fmt: skip

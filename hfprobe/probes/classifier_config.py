@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from hfprobe.errors import ConfigError
+from hfprobe.hub.safety import refuse_code
+from hfprobe.probes.configuration import MOST
 
 KINDS = {
     "linear": 0,
@@ -17,9 +20,10 @@ KINDS = {
 POOLINGS = ("frame", "utterance")
 
 
-def _whole(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"expected {name} to be a whole number of at least {least}, got {value!r}")
+def _whole(name: str, value: Any, least: int, most: float = math.inf) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        limit = f" and at most {most}" if most < math.inf else ""
+        raise ConfigError(f"expected {name} to be a whole number of at least {least}{limit}, got {value!r}")
     return value
 
 
@@ -58,8 +62,9 @@ class ClassifierProbeConfig(PreTrainedConfig):
         encoder_fingerprint: str = "",
         **kwargs: Any,
     ):
-        self.input_dim = _whole("input_dim", input_dim, 1)
-        self.hidden_dim = _whole("hidden_dim", hidden_dim, 0)
+        refuse_code(kwargs, "the configuration of a classifier", ConfigError)
+        self.input_dim = _whole("input_dim", input_dim, 1, MOST)
+        self.hidden_dim = _whole("hidden_dim", hidden_dim, 0, MOST)
         if pooling not in POOLINGS:
             raise ConfigError(f"expected pooling to be one of {', '.join(POOLINGS)}, got {pooling!r}")
         self.pooling, self.layer, self.target = pooling, layer, target

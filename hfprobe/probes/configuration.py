@@ -14,12 +14,16 @@ from transformers import PreTrainedConfig
 
 from hfprobe.audio import MelConfig
 from hfprobe.errors import ConfigError
+from hfprobe.hub.safety import refuse_code
+
+MOST = 1_000_000  # no width or stride is larger; a file of somebody else must not make us build such a thing
+MOST_HIGHWAYS = 256
 
 
-def _require_positive_integer(name: str, value: Any) -> int:
+def _require_positive_integer(name: str, value: Any, most: int = MOST) -> int:
     # bool is an int in Python; `hidden_dim: true` in a YAML file is a mistake, not a width of one.
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"expected {name} to be a whole number of at least 1, got {value!r}; correct {name}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise ConfigError(f"expected {name} to be a whole number from 1 to {most}, got {value!r}; correct {name}")
     return value
 
 
@@ -61,6 +65,7 @@ class _MelFrameConfig(PreTrainedConfig):
         encoder_fingerprint: str = "",
         **kwargs: Any,
     ):
+        refuse_code(kwargs, "the configuration of a probe", ConfigError)
         # A dictionary, not a MelConfig, because the configuration has to be plain JSON.
         settings = mel if isinstance(mel, MelConfig) else MelConfig.from_dict(dict(mel or {}))
         self.layer = layer
@@ -126,7 +131,7 @@ class HighwayProbeConfig(_MelFrameConfig):
     ):
         self.input_dim = _require_positive_integer("input_dim", input_dim)
         self.hidden_dim = _require_positive_integer("hidden_dim", hidden_dim)
-        self.num_layers = _require_positive_integer("num_layers", num_layers)
+        self.num_layers = _require_positive_integer("num_layers", num_layers, MOST_HIGHWAYS)
         self.gate_bias = float(gate_bias)
         super().__init__(
             layer=layer,

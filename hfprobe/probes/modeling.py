@@ -13,7 +13,6 @@ bands.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -22,6 +21,7 @@ from transformers import AutoConfig, AutoModel
 from transformers import initialization as init
 
 from hfprobe.errors import BankError
+from hfprobe.hub.safety import read_json
 from hfprobe.probes.configuration import HighwayProbeConfig, LinearProbeConfig, MeanProbeConfig
 from hfprobe.probes.mel_probe import HighwayProbeOutput, MelProbe
 
@@ -202,9 +202,10 @@ def load_layer_probe(folder: Path) -> HighwayProbe | LinearProbe:
         BankError: If it is of no known kind, or files are missing or broken.
     """
     try:
-        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    except (OSError, ValueError, AttributeError) as error:
-        raise BankError(f"expected the configuration of a probe in {folder}, got: {error}; save it again") from error
+        kind = read_json(folder / "config.json", BankError).get("model_type")
+    except BankError as error:
+        raise BankError(f"expected the configuration of a probe in {folder}, got: {error}") from error
     if kind not in LAYER_PROBES:
-        raise BankError(f"expected a probe ({', '.join(LAYER_PROBES)}) in {folder}, got {kind!r}; use a newer hfprobe")
+        known, found = ", ".join(LAYER_PROBES), str(kind)[:40]
+        raise BankError(f"expected a probe ({known}) in {folder}, got {found!r}; use a newer hfprobe")
     return LAYER_PROBES[kind].from_pretrained(folder)

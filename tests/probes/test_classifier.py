@@ -109,7 +109,7 @@ def test_bank(tmp_path):
         loaded["l9"]
     with pytest.raises(BankError, match="one target"):
         ClassifierBank({"a": make_probe(), "b": make_probe(pooling="frame")})
-    with pytest.raises(BankError, match="could not read"):
+    with pytest.raises(BankError, match="bank of classifiers"):
         ClassifierBank.from_pretrained(tmp_path)
 
 

@@ -2,17 +2,17 @@
 
 import json
 import shutil
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 from hfprobe.audio import MelConfig
 from hfprobe.errors import BankError, ConfigError, LayerError
 from hfprobe.probes import HighwayProbe, HighwayProbeConfig, MeanProbe, MeanProbeConfig, ProbeBank, bank_files
+from hfprobe.probes.bank_card import default_card
 
 
 def make_bank(encoder, seed=0, **kwargs):
@@ -252,28 +252,7 @@ def test_probes_with_different_mel_settings_are_refused(encoder):
         ProbeBank({}, MeanProbe(MeanProbeConfig()))
 
 
-def test_push_uploads_bank_and_card_in_one_commit(bank, monkeypatch):
-    import huggingface_hub
-
-    seen = {}
-
-    def create_repo(self, repo_id, **kwargs):
-        return SimpleNamespace(repo_id=repo_id)
-
-    def upload_folder(self, *, repo_id, folder_path, **kwargs):
-        folder = Path(folder_path)
-        seen["files"] = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-        seen["card"] = (folder / "README.md").read_text()
-        seen["bank"] = ProbeBank.from_pretrained(folder)
-        return SimpleNamespace(commit_url=f"https://example.org/{repo_id}/commit/1")
-
-    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", create_repo)
-    monkeypatch.setattr(huggingface_hub.HfApi, "upload_folder", upload_folder)
-    assert bank.push_to_hub("user/probes").endswith("user/probes/commit/1")
-    assert len(seen["files"]) == 8 and "README.md" in seen["files"]
-    assert list(seen["bank"]) == ["l1", "l2"]
-    card = huggingface_hub.ModelCard(seen["card"])
-    assert card.data.library_name == "hfprobe"
-    assert "| l2 | 40 | 320 |" in seen["card"] and "{" not in seen["card"].replace("{}", "")
-    bank.push_to_hub("user/probes", card="# mine\n")
-    assert seen["card"] == "# mine\n"
+def test_default_card(bank):
+    text = default_card(bank, "user/probes")
+    assert ModelCard(text).data.library_name == "hfprobe"
+    assert "| l2 | 40 | 320 |" in text and 'from_pretrained("user/probes")' in text and "{" not in text

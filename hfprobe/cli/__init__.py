@@ -23,7 +23,9 @@ COMMANDS: dict[str, str] = {
     "classify": "name phones, speakers, genders and noise from every layer, with controls",
     "invariance": "measure how little the layers change when noise is added",
     "untangle": "measure how far apart words, phones or speakers lie in every layer (manifold capacity)",
+    "listening-test": "let people listen: make a test of whose voice a layer keeps, and score the answers",
     "report": "lay the results of several runs side by side, layer by layer, in one page",
+    "card": "write the model card of a bank or an encoder from its files and results",
     "encoders": "list the encoders and layers that hfprobe knows",
 }
 
@@ -51,9 +53,15 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
         if name == command:
             from hfprobe.cli.common import add_common_arguments
 
-            importlib.import_module(f"hfprobe.cli.{name}").add_arguments(sub)
-            add_common_arguments(sub)
+            module = _module(name)
+            module.add_arguments(sub)
+            if not getattr(module, "ACTIONS", ()):  # those have them: before an action they would be lost
+                add_common_arguments(sub)
     return parser
+
+
+def _module(command: str):
+    return importlib.import_module(f"hfprobe.cli.{command.replace('-', '_')}")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -72,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
         args = build_parser(command).parse_args(argv)
         from hfprobe.cli.common import run_command
 
-        return run_command(importlib.import_module(f"hfprobe.cli.{args.command}"), args, argv)
+        return run_command(_module(args.command), args, argv)
     except SystemExit as stop:  # argparse has already printed why
         return int(stop.code or 0)
     except KeyboardInterrupt:

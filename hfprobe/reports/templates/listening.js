@@ -174,9 +174,18 @@
     return { button, note };
   }
 
-  function playPart(name) {
+  let queue = []; // what is played after this one, without being asked
+
+  function playAll() {
+    const [name, ...rest] = view.parts.keys();
+    stop();
+    playPart(name, rest);
+  }
+
+  function playPart(name, rest = []) {
     const part = view.parts.get(name);
     if (!part) return;
+    queue = rest;
     play(part.clip, part.button, () => {
       state.now.plays[name] = (state.now.plays[name] ?? 0) + 1;
       if (part.slider) part.slider.focus({ preventScroll: true });
@@ -185,6 +194,7 @@
       state.now.heard[name] = true;
       keep();
       refresh();
+      if (queue.length) playPart(queue[0], queue.slice(1));
     }, () => {
       state.now.failed = true;
       keep();
@@ -210,6 +220,7 @@
     find("#question").textContent = rating ? "How good is each version, compared with the reference?" : "Whose voice is X?";
     find("#practice").hidden = !practising();
     find("#feedback").hidden = true;
+    find("#all").firstChild.data = `Play all ${view.parts.size} `;
     find("#next").textContent = practising() && !rating ? "Check" : "Go on";
     find("#count").textContent = practising() ? "Practice" : `${state.answers.length + 1} of ${total}`;
     find("#progress").max = total;
@@ -411,6 +422,7 @@
   const first = (test.training[0] ?? test.items[0]).reference;
   find("#volume").addEventListener("click", (event) => play(first, event.currentTarget, () => {}, () => {}, () => {}));
   find("#next").addEventListener("click", () => next());
+  find("#all").addEventListener("click", playAll);
   find("#skip").addEventListener("click", () => next(true));
   find("#pause").addEventListener("click", pause);
   find("#resume").addEventListener("click", begin);
@@ -424,6 +436,7 @@
     const part = rating ? (key === "r" ? "reference" : /^[1-9]$/.test(key) ? `version${key}` : null)
       : { 1: "voice1", 2: "voice2", x: "x" }[key];
     if (part && view.parts.has(part)) playPart(part);
+    else if (key === "a") playAll();
     else if (!rating && key === "arrowleft") choose(0);
     else if (!rating && key === "arrowright") choose(1);
     else if (key === "enter" && event.target.tagName !== "BUTTON") next();

@@ -72,7 +72,7 @@ def _metadata() -> str:
     from huggingface_hub import ModelCardData
 
     tags = ["hfprobe", "speech", "probing", "interpretability"]
-    return ModelCardData(library_name="hfprobe", tags=tags, license="apache-2.0").to_yaml()
+    return ModelCardData(library_name="hfprobe", tags=tags, license="unknown").to_yaml()
 
 
 def _listed(facts: dict) -> str:

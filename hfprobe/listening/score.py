@@ -181,7 +181,8 @@ def _cell(key: Key, cell: Cell, names: Sequence[str], sheets: Sequence[Sheet], s
     if len({who for _, who in given}) > 1:
         errors, groups = zip(*given, strict=True)
         interval = bootstrap_mean(errors, groups, seed=seed)
-        bounds = None if interval.low is None else (interval.low, interval.high)
+        # Where all are right, or all wrong, every draw is the same: that says nothing about other listeners.
+        bounds = None if interval.low is None or interval.low == interval.high else (interval.low, interval.high)
     return CellScore(cell, rate, bounds, _alpha(key, names, sheets))
 
 

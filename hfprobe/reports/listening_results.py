@@ -50,6 +50,8 @@ def figure_2b(rows: Iterable[Any], machine: Iterable[Any] = (), metric: str = "h
     columns = [("eer", eer), (metric, chosen)] if eer else [(metric, chosen)]
     places = {name: place for place, name in enumerate(orders)}
     styles = {name: style_of(place) for name, place in places.items()}
+    bounds = [row.ci_high for row in (*chosen, *eer) if row.ci_high is not None]
+    top = 100 * max([0.6, *(1.03 * bound for bound in bounds)])
     with drawing():
         figure = Figure(figsize=(1.1 + 3.3 * len(columns), 0.75 + 2.6 * max(1, len(groups))), layout="constrained")
         FigureCanvasAgg(figure)
@@ -68,7 +70,7 @@ def figure_2b(rows: Iterable[Any], machine: Iterable[Any] = (), metric: str = "h
                         "guessing", (1, GUESSING), xycoords=("axes fraction", "data"), ha="right", va="bottom",
                         fontsize=7.5, color=MUTED,
                     )  # fmt: skip
-                    axes.set_ylim(0, max(60, axes.get_ylim()[1]))
+                    axes.set_ylim(0, top)
         add_legend(figure, list(grid.flat), places)
         lay_out(figure)
     return figure
@@ -118,7 +120,7 @@ def _rates(score: TripletScore) -> Table:
         "failed",
         "alpha",
     )
-    return Table("Human error rate by layer; 50 % is guessing", header, tuple(body))
+    return Table("Human error rate by layer; 50 % is guessing", header, tuple(body), labels=3)
 
 
 def _next_to(score: TripletScore, pair: Separation) -> bool:
@@ -156,7 +158,7 @@ def _listeners(score: TripletScore) -> Table:
         )
         for each in score.listeners
     )  # fmt: skip
-    return Table("Listeners", ("listener", "answers", "HER (%)", "catch items wrong", "seconds per item", ""), body)
+    return Table("Listeners", ("listener", "answers", "HER (%)", "catch items wrong", "seconds per item", ""), body, labels=1)
 
 
 def separations_csv(score: TripletScore) -> str:

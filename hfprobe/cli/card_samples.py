@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,6 @@ def make_samples(
     from hfprobe.progress import progress_bar
     from hfprobe.reports.cards import Sample
     from hfprobe.reports.encode import encode_audio
-    from hfprobe.reports.page import slug
     from hfprobe.vocoders import GriffinLim
 
     recordings = [load_audio(path) for path in paths]
@@ -45,7 +45,12 @@ def make_samples(
         clean = recording.waveform[: int(max_seconds * recording.sampling_rate)]
         heard = hear(clean, clean, [(encoder, bank)], None, seed=seed, device=device, vocoder=GriffinLim(iterations))
         for one in heard:
-            place = f"{prefix}/{index:02d}-{slug(Path(path).stem)}/{slug(one.layer)}.flac"
+            place = f"{prefix}/{index:02d}-{_slug(Path(path).stem)}/{_slug(one.layer)}.flac"
             files[place] = encode_audio(one.waveform, recording.sampling_rate).data
             samples.append(Sample(Path(path).name, one.layer, place, one.text, one.stoi))
     return samples, files
+
+
+def _slug(text: str) -> str:
+    """A name as part of a file name on any system."""
+    return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-")[:60] or "sound"

@@ -33,6 +33,7 @@ def card(index=INDEX, body="# Probes\n\nText.\n", **changes):
 def test_a_good_card_has_no_problem():
     assert validate_card(card()) == []
     assert validate_card(card(index="")) == []
+    assert validate_card(card(body="# A\n\n```bibtex\n@misc{a, title = {{ASR}}}\n```\n")) == []
     assert validate_card(card().replace("\n", "\r\n")) == []
 
 
@@ -88,6 +89,7 @@ def test_bad_model_index_is_named(index, words):
         ("---\n!!python/object/apply:os.getcwd []\n---\n# A\n", "not valid YAML"),
         (card(body="no heading\n"), "no heading"),
         (card(body="# A\n\n{{ license }}\n"), "placeholder '{{ license }}'"),
+        (card(extra="'{{ name }}'"), "placeholder '{{ name }}'"),
         (card(body="# A\n\n[More Information Needed]\n"), "placeholder"),
         (card(body="# A\n\nhf_" + "a" * 34), "access token"),
         (card(body="# A\n" + "x" * 1_000_001), "bytes"),

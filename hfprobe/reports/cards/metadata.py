@@ -54,7 +54,7 @@ def dataset_name(spec: object) -> DatasetName:
         # The rest is a folder or a pattern of files.
         return DatasetName(kind if re.fullmatch(r"\w+", kind) else "unknown", f"{kind} folder")
     config, _, split = rest.rpartition("/")
-    split = split or ("test" if known != kind else "")
+    split = split or "test"
     config = config or ("clean" if kind == "librispeech" else "")
     return DatasetName(known or kind, ", ".join(filter(None, (kind, config, split))), config or None, split or None)
 

@@ -9,14 +9,15 @@ _FOLDERS = re.compile(r"(?<![\w./~])(?:~|\.{1,2})?/(?:[^\s/:]+/)*(?=[^\s/]*)")
 
 
 def plain(text: object) -> str:
-    """A text on one line, without control and direction characters.
+    """A text on one line, without control and direction characters and without a template's double braces.
 
     Example:
         >>> plain("two\\n lines\\u202e")
         'two lines'
     """
     kept = "".join(" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in str(text))
-    return " ".join("".join(c for c in kept if unicodedata.category(c) not in ("Cf", "Cs", "Co", "Cn")).split())
+    line = " ".join("".join(c for c in kept if unicodedata.category(c) not in ("Cf", "Cs", "Co", "Cn")).split())
+    return re.sub(r"\{(?=[{%])", "{ ", line)
 
 
 def markdown(text: object) -> str:

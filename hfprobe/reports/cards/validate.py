@@ -79,7 +79,8 @@ def validate_card(text: str, folder: str | Path | None = None) -> list[str]:
         problems.append(f"the card has {size:,} bytes, more than {MAX_BYTES:,}; put long tables into files beside it")
     if _TOKEN.search(text):
         problems.append("the card holds what looks like an access token of the Hub; remove it, and revoke the token")
-    for found in dict.fromkeys(match.group(0) for match in _PLACEHOLDER.finditer(text)):
+    # In code double braces have meanings of their own, as in BibTeX.
+    for found in dict.fromkeys(match.group(0) for match in _PLACEHOLDER.finditer(_FENCE.sub("", text))):
         problems.append(f"placeholder {' '.join(found.split())[:60]!r} was left in the card; fill it in")
     front = _FRONT.match(text.replace("\r\n", "\n"))
     if front is None:

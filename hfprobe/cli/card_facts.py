@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from hfprobe.errors import ConfigError
+from hfprobe.errors import ConfigError, HfprobeError
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # Settings of `hfprobe train` that the bank itself does not record.
@@ -31,7 +31,7 @@ def kind_of(source: str, kind: str | None) -> str:
         ('bank', 'encoder')
     """
     from hfprobe.probes.bank_files import INDEX
-    from hfprobe.probes.bank_source import shipped_banks
+    from hfprobe.probes.bank_source import bank_place, shipped_banks
 
     if kind is not None:
         return kind
@@ -39,9 +39,11 @@ def kind_of(source: str, kind: str | None) -> str:
         return "bank"
     if Path(source).exists() or not _HUB_ID.fullmatch(source):
         return "encoder"
-    from huggingface_hub import file_exists
-
-    return "bank" if file_exists(source, INDEX) else "encoder"
+    try:
+        bank_place(source).get(INDEX)
+    except HfprobeError:  # none, or out of reach: loading the encoder then says what is wrong
+        return "encoder"
+    return "bank"
 
 
 def shipped_about(kind: str, name: str):

@@ -95,6 +95,7 @@ def measure_systems(
     trials: str = "balanced",
     convention: str = "roc",
     vocoder: Vocoder | None = None,
+    keep: Callable[..., None] | None = None,
 ) -> Measured:
     """One pass over all sounds; like `evaluate`, and keeps the values that paired differences need.
 
@@ -121,6 +122,8 @@ def measure_systems(
         trials: ``balanced``: as many pairs of one speaker as of two, drawn once; ``all``: every pair.
         convention: Of the EER, see `hfprobe.metrics.eer`.
         vocoder: What makes sound of every mel-spectrogram, also the ceiling's; `GriffinLim` with ``n_iter`` if None.
+        keep: Called with everything that is heard: condition, encoder (`ANY` for input and ceiling), layer, indices of
+            utterances, their waveforms ``(samples,)`` and log-mels ``(frames, n_mels)`` (`hfprobe.analysis.keep`).
 
     Returns:
         What was measured; `Measured.rows` makes result rows of it.
@@ -145,12 +148,16 @@ def measure_systems(
     for condition, items in progress(work):
         indices = [i for i, _ in items]
         keys, sounds = [], []
-        for encoder_name, layer, waveforms in _sounds(encoders, items, mel_config, layers, vocoder, seed, device):
+        for encoder_name, layer, waveforms, mel in _sounds(encoders, items, mel_config, layers, vocoder, seed, device):
             keys.append((condition.name, encoder_name, layer))
             sounds += waveforms
             system = measured.systems[keys[-1]]
             embeddings = np.asarray(verifier.embed(*pad_waveforms(waveforms)))
             system.embeddings.update(zip(indices, embeddings, strict=True))
+            if keep is not None:
+                frames = [mel_config.frames(len(waveform)) for waveform in waveforms]
+                mels = [one[:n].cpu().numpy() for one, n in zip(mel, frames, strict=True)]
+                keep(condition.name, encoder_name, layer, indices, waveforms, mels)
             heard_by = names if encoder_name == ANY else (encoder_name,)
             for reader in {each.key: each for name in heard_by for each in readers[name]}.values():
                 system.texts[reader.key].update(zip(indices, reader.read(waveforms, device), strict=True))
@@ -217,12 +224,14 @@ def _score(measured: Measured, condition, items, keys, sounds, quality, against)
 
 
 @torch.no_grad()
-def _sounds(encoders, items, mel_config, layers, vocoder, seed, device) -> Iterator[tuple[str, str, list[np.ndarray]]]:
-    """All ways of hearing one batch: ``(encoder, layer, waveforms)``."""
+def _sounds(
+    encoders, items, mel_config, layers, vocoder, seed, device
+) -> Iterator[tuple[str, str, list[np.ndarray], torch.Tensor]]:
+    """All ways of hearing one batch: ``(encoder, layer, waveforms, mel)``; mel is ``(batch, frames, n_mels)``."""
     waveforms, lengths = pad_waveforms([w for _, w in items])
-    yield ANY, "input", [w for _, w in items]
     waveforms, lengths = waveforms.to(device), lengths.to(device)
     mels = [(ANY, "ceiling", mel_spectrogram(waveforms, mel_config, lengths=lengths))]
+    yield ANY, "input", [w for _, w in items], mels[0][2]
     every = [encoder.name for encoder, _ in encoders]
     for encoder, bank in encoders:
         # The mean mel knows no encoder: one line for it is enough for an encoder and its random twin.
@@ -235,5 +244,5 @@ def _sounds(encoders, items, mel_config, layers, vocoder, seed, device) -> Itera
         part = mels[start : start + group]
         stacked = torch.cat([mel for _, _, mel in part])
         sounds = vocoder(stacked, mel_config, lengths.repeat(len(part)), seed)
-        for (encoder_name, layer, _), sound in zip(part, sounds.split(len(items)), strict=True):
-            yield encoder_name, layer, [s[:n].cpu().numpy() for s, n in zip(sound, lengths.tolist(), strict=True)]
+        for (encoder_name, layer, mel), sound in zip(part, sounds.split(len(items)), strict=True):
+            yield encoder_name, layer, [s[:n].cpu().numpy() for s, n in zip(sound, lengths.tolist(), strict=True)], mel

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from hfprobe.cli.common import check_output, device_of, positive_int, settings, training_device, write_settings
+from hfprobe.cli.common import check_output, device_of, positive_int, training_device, write_settings
 
 ARCHITECTURE = "blstm"
 KINDS = ("baseline", "robust")
@@ -67,7 +67,8 @@ def run(args: argparse.Namespace) -> str:
     from hfprobe.encoders import AutoSpeechEncoder
     from hfprobe.errors import ConfigError
     from hfprobe.probes import ProbeTrainingConfig, train_bank
-    from hfprobe.reports import Page, write_page
+    from hfprobe.reports import run_of, write_page
+    from hfprobe.reports.kept import keep_views
     from hfprobe.speakers import load_speaker_encoder
     from hfprobe.vocoders import GriffinLim
 
@@ -108,15 +109,9 @@ def run(args: argparse.Namespace) -> str:
                 name, title, test.texts[index], (), clean, inputs, pairs, verifier, vocoder, args.seed, device
             )
         )
-    page = Page(
-        title="What does each layer hear?",
-        utterances=tuple(views),
-        results=results.rows,
-        environment=results.environment,
-        config=settings(args),
-        command=args.command_line,
-        notes=(note, f"Probes were trained for {args.steps} steps each: a demonstration, not a measurement."),
-    )
-    written = write_page(page, folder)
+    keep_views(views, folder, results.environment, results.config)
+    notes = (note, f"Probes were trained for {args.steps} steps each: a demonstration, not a measurement.")
+    run = run_of(folder.name or "demo", results, views, folder=folder)
+    written = write_page([run], folder, "What does each layer hear?", notes)
     write_settings(args, folder)
     return f"done in {time.monotonic() - start:.0f} s; open {written}"

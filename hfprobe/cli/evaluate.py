@@ -60,6 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-seconds", type=positive_float, default=20.0, help="leave out longer utterances (default: %(default)s)"
     )
+    parser.add_argument(
+        "--keep-sounds", type=positive_int, metavar="N",
+        help="keep every sound of N utterances, from as many speakers as there are, for `hfprobe report` to play",
+    )  # fmt: skip
     add_vocoder_arguments(parser, 32)
 
 
@@ -94,11 +98,15 @@ def run(args: argparse.Namespace) -> str:
     if without:
         which = "" if len(without) == len(pairs) else f" of {', '.join(without)}"
         print(f"note: no random-weight floor{which}; `hfprobe train --random-floor` makes one together with the probes")
-    results, differences = measure_all(args, pairs + floors, test, conditions, verifier, noise, recognisers, vocoder)
+    sounds_in = folder if args.keep_sounds else None
+    results, differences = measure_all(
+        args, pairs + floors, test, conditions, verifier, noise, recognisers, vocoder, sounds_in
+    )
     write_results(results, folder, differences)
     write_settings(args, folder)
     print((folder / "results.md").read_text(encoding="utf-8"))
-    return f"tables, figures, results.json and results.csv are in {folder}"
+    sounds = "; `hfprobe report` makes a page to listen to of it" if args.keep_sounds else ""
+    return f"tables, figures, results.json and results.csv are in {folder}{sounds}"
 
 
 def measure(args, pairs, test, conditions, verifier, noise):
@@ -106,23 +114,31 @@ def measure(args, pairs, test, conditions, verifier, noise):
     return measure_all(args, pairs, test, conditions, verifier, noise)[0]
 
 
-def measure_all(args, pairs, test, conditions, verifier, noise, recognisers=(), vocoder=None):
+def measure_all(args, pairs, test, conditions, verifier, noise, recognisers=(), vocoder=None, sounds_in=None):
     """Evaluate and compare; returns ``Results`` and the paired differences.
 
-    Options that ``args`` lacks (the demo has few) are as by default.
+    Where ``sounds_in`` is a folder, the sounds of ``args.keep_sounds`` utterances are kept in it. Options that ``args``
+    lacks (the demo has few) are as by default.
     """
     from hfprobe.analysis.differences import paired_differences
     from hfprobe.analysis.evaluate import REFERENCES, measure_systems
     from hfprobe.progress import progress_bar
     from hfprobe.results import Results, environment_stamp
 
-    given = vars(args)
+    given, keeper = vars(args), None
+    if sounds_in is not None:
+        from hfprobe.analysis.keep import SoundKeeper
+        from hfprobe.reports.kept import Keeper
+
+        writer = Keeper(sounds_in)
+        keeper = SoundKeeper(test, args.keep_sounds, pairs, writer.add, device_of(args))
     against = given.get("against", "clean")
     measured = measure_systems(
         pairs, test, conditions, verifier, noise, tuple(args.quality), args.layers, args.iterations, args.seed,
         device_of(args), lambda work: progress_bar(work, "evaluating", "batch"),
         words=args.wer, recognisers=recognisers, against=REFERENCES if against == "both" else (against,),
         trials=given.get("trials", "balanced"), convention=given.get("eer_convention", "roc"), vocoder=vocoder,
+        keep=keeper,
     )  # fmt: skip
     mute = [name for name, readers in measured.readers.items() if all(reader.second for reader in readers)]
     if args.wer and mute:
@@ -138,7 +154,28 @@ def measure_all(args, pairs, test, conditions, verifier, noise, recognisers=(), 
         "quality_failures": {" / ".join(key): count for key, count in measured.failures.items()},
     }
     results = Results(tuple(measured.rows()), environment_stamp(args.seed, args.command_line), config)
+    if keeper is not None:
+        _finish_sounds(keeper, writer, measured, verifier, results)
     return results, paired_differences(measured, lambda work: progress_bar(work, "comparing", "pair"))
+
+
+def _finish_sounds(keeper, writer, measured, verifier, results) -> None:
+    """Say what was measured on the kept sounds, and draw the paper's Figure 3 of the first of them."""
+    from hfprobe.reports.figures import save_figure
+    from hfprobe.reports.invariance import spectrogram_figure
+    from hfprobe.reports.kept import mels_by_layer, read_sounds
+
+    for place, facts in keeper.numbers(measured, verifier):
+        writer.note(*place, **facts)
+    test, folder = keeper.test, writer.folder.parent
+    kept = {
+        test.ids[i]: {"title": f"{test.ids[i]} (speaker {test.speakers[i]})", "transcript": test.texts[i] or None}
+        for i in keeper.indices
+    }
+    writer.finish(kept, results.environment, results.config)
+    shown = mels_by_layer(read_sounds(folder)[0])
+    if shown is not None:
+        save_figure(spectrogram_figure(*shown), folder / "figure3")
 
 
 def write_results(results, folder: Path, differences=()) -> None:

@@ -1,4 +1,7 @@
-"""``hfprobe listen``: one page on which a recording is heard through every layer of some encoders."""
+"""``hfprobe listen``: one page on which a recording is heard through every layer of some encoders.
+
+The folder is a run like others: its sounds lie in ``sounds/``, and ``hfprobe report`` takes it.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,14 @@ from pathlib import Path
 
 from hfprobe.cli.banks import add_encoder_arguments, add_vocoder_arguments, load_encoders
 from hfprobe.cli.common import check_output, device_of, positive_float, settings, write_settings
+from hfprobe.cli.report import add_audio_format
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     parser.add_argument("audio", nargs="+", metavar="AUDIO", help="wav, flac, ogg or mp3 files")
     add_encoder_arguments(parser)
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for index.html")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for index.html and sounds/")
     parser.add_argument(
         "--snr", nargs="+", default=["clean", "10"], metavar="S",
         help="conditions: clean, or noise at so many dB (default: clean 10)",
@@ -27,7 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-seconds", type=positive_float, default=15.0, help="use only the first seconds (default: %(default)s)"
     )
     add_vocoder_arguments(parser, 64)
-    parser.add_argument("--save-sounds", action="store_true", help="also write every sound as a FLAC file")
+    parser.add_argument(
+        "--save-sounds", action="store_true", help="has no effect any more: every sound is in sounds/ as a FLAC file"
+    )
+    add_audio_format(parser)
 
 
 def run(args: argparse.Namespace) -> str:
@@ -37,8 +44,9 @@ def run(args: argparse.Namespace) -> str:
     from hfprobe.cli.train import noise_of
     from hfprobe.errors import ConfigError
     from hfprobe.progress import progress_bar
-    from hfprobe.reports import Page, write_page
-    from hfprobe.results import environment_stamp
+    from hfprobe.reports import run_of, write_page
+    from hfprobe.reports.kept import keep_views
+    from hfprobe.results import Results, environment_stamp
     from hfprobe.vocoders import load_vocoder
 
     if args.transcript and len(args.audio) > 1:
@@ -66,18 +74,10 @@ def run(args: argparse.Namespace) -> str:
                 vocoder, args.seed, device,
             )
         )  # fmt: skip
-    page = Page(
-        title="What does each layer hear?",
-        utterances=tuple(views),
-        results=None,
-        environment=environment_stamp(args.seed, args.command_line),
-        config=settings(args),
-        command=args.command_line,
-        notes=(),
-    )
-    if args.save_sounds:
-        save_sounds(views, folder / "sounds")
-    written = write_page(page, folder)
+    results = Results((), environment_stamp(args.seed, args.command_line), settings(args))
+    keep_views(views, folder, results.environment, results.config)
+    run = run_of(folder.name or "listen", results, views)
+    written = write_page([run], folder, "What does each layer hear?", audio_format=args.audio_format)
     write_settings(args, folder)
     return f"open {written}"
 
@@ -128,15 +128,3 @@ def utterance_view(name, title, transcript, notes, clean, inputs, pairs, verifie
         reference = clips.pop(None)
         views.append(ConditionView(condition, reference["input"], reference["ceiling"], clips))
     return UtteranceView(name, title, transcript or None, tuple(notes), tuple(views))
-
-
-def save_sounds(views, folder: Path) -> None:
-    """Write every sound of some views as ``<utterance>/<condition>/<encoder>-<layer>.flac``."""
-    from hfprobe.audio import save_audio
-
-    for view in views:
-        for condition in view.conditions:
-            place = folder / view.id / condition.name
-            for encoder, layer, clip in condition.clips():
-                name = f"{(encoder or 'reference').replace('/', '--')}-{layer}.flac"
-                save_audio(place / name, clip.waveform)

@@ -47,6 +47,21 @@ class EncodedAudio:
     gain_db: float
 
 
+def audio_format_info(audio_format: str) -> tuple[str, str, str, str]:
+    """Container and coding as soundfile names them, media type, and suffix of a format.
+
+    Raises:
+        ReportError: If the format is unknown.
+
+    Example:
+        >>> audio_format_info("flac")
+        ('FLAC', 'PCM_16', 'audio/flac', '.flac')
+    """
+    if audio_format not in _FORMATS:
+        raise ReportError(f"audio format must be one of {', '.join(_FORMATS)}, got {audio_format!r}")
+    return _FORMATS[audio_format]
+
+
 def encode_audio(waveform: np.ndarray, sampling_rate: int, audio_format: str = "flac") -> EncodedAudio:
     """Compress a waveform, scaled down if its peak is above full scale.
 
@@ -70,9 +85,7 @@ def encode_audio(waveform: np.ndarray, sampling_rate: int, audio_format: str = "
     """
     import soundfile
 
-    if audio_format not in _FORMATS:
-        raise ReportError(f"audio format must be one of {', '.join(_FORMATS)}, got {audio_format!r}")
-    container, subtype, mime, suffix = _FORMATS[audio_format]
+    container, subtype, mime, suffix = audio_format_info(audio_format)
     waveform = np.asarray(waveform, dtype=np.float64)
     full = 32767 / 32768
     peak = float(np.abs(waveform).max(initial=0.0))

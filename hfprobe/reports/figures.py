@@ -1,4 +1,4 @@
-"""Curves by layer as Matplotlib figures: for papers (PNG, PDF), and inline in a page as SVG.
+"""Curves by layer as Matplotlib figures, for papers (PNG, PDF).
 
 A figure is drawn without pyplot: no global state, no display.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import math
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ from hfprobe.reports.tables import (
     split_twins,
 )
 
-__all__ = ["INK", "LINE", "MUTED", "STYLES", "EncoderStyle", "caption", "inline_svg", "layer_curves", "save_figure"]
+__all__ = ["INK", "LINE", "MUTED", "STYLES", "EncoderStyle", "caption", "figure_bytes", "layer_curves", "save_figure"]
 _drawing = drawing
 
 
@@ -155,43 +154,16 @@ def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = ("png", "pd
     Returns:
         The files.
     """
-    written = []
+    return tuple(write_whole(Path(f"{stem}.{name}"), data) for name, data in figure_bytes(figure, formats).items())
+
+
+def figure_bytes(figure: Figure, formats: Sequence[str] = ("png", "pdf")) -> dict[str, bytes]:
+    """The files of a figure by format, without dates inside; see `save_figure`."""
+    made = {}
     for name in formats:
         buffer = io.BytesIO()
         dates = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(name)
         with drawing():
             figure.savefig(buffer, format=name, dpi=200, facecolor="white", metadata=dates)
-        written.append(write_whole(Path(f"{stem}.{name}"), buffer.getvalue()))
-    return tuple(written)
-
-
-def inline_svg(figure: Figure, salt: str, encoders: int = len(STYLES)) -> str:
-    """A figure as an `<svg>` element whose colours are the page's own, so that it follows dark mode.
-
-    Args:
-        figure: From `layer_curves`.
-        salt: Differs between the figures of a page, so that their internal names do.
-        encoders: How many encoder colours the page defines as `--encoder-0`, `--encoder-1`, ...
-
-    Returns:
-        The element, text kept as text and escaped by Matplotlib; no script, no address, no date.
-    """
-    buffer = io.StringIO()
-    with drawing(**{"svg.hashsalt": salt}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    # Its rule is for "*": inside a page it would apply to all of it. The page styles its figures itself.
-    svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\sxmlns(:xlink)?="[^"]*"', "", svg, count=2)
-    # Names that nothing refers to ("axes_1") would come twice in a page with two figures.
-    used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', svg))
-    svg = re.sub(r'\sid="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
-    svg = svg.replace("<svg", '<svg aria-hidden="true" focusable="false"', 1)
-    colours = {INK: "currentColor", MUTED: "var(--muted)", LINE: "var(--line)", "#ffffff": "var(--ground)"}
-    colours |= {style_of(place).light: f"var(--encoder-{place})" for place in range(min(encoders, len(STYLES)))}
-    for old, new in colours.items():
-        # Only in paint: a name in the figure's text stays as it is.
-        svg = re.sub(rf"((?:fill|stroke): ){old}\b", rf"\g<1>{new}", svg)
-    return svg
+        made[name] = buffer.getvalue()
+    return made

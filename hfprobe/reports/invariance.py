@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from hfprobe.reports.figures import _drawing
 from hfprobe.reports.model import measurements
+from hfprobe.reports.paper import split_role
 from hfprobe.reports.tables import interval_table, layer_table
 
 ORDER = (
@@ -50,7 +51,8 @@ def spectrogram_figure(panels: Mapping[str, Mapping[str, np.ndarray]], condition
     Source: Li, Yuan, Lee, "What does a network layer hear?" (arXiv 1911.01102), Figure 3.
 
     Args:
-        panels: For each encoder, from top to bottom, title to natural-log mel ``(frames, bands)`` at 10 ms.
+        panels: For each encoder title to natural-log mel ``(frames, bands)`` at 10 ms. A baseline is drawn above the
+            others, as in the paper; else their order stays.
         condition: Name of the noise condition.
 
     Returns:
@@ -61,6 +63,7 @@ def spectrogram_figure(panels: Mapping[str, Mapping[str, np.ndarray]], condition
         >>> len(spectrogram_figure({"e": {"clean": mel, "noisy": mel, "cnn1": mel}}, "noise@10dB").axes)
         3
     """
+    panels = dict(sorted(panels.items(), key=lambda item: split_role(item[0])[1] != "baseline"))
     across, down = max(map(len, panels.values())), len(panels)
     top = max(float(mel.max()) for row in panels.values() for mel in row.values())
     with _drawing():

@@ -24,7 +24,7 @@ class ReportError(HfprobeError):
     """A report cannot be made from what was given."""
 
 
-def _number(value: Any, what: str) -> float | None:
+def as_number(value: Any, what: str) -> float | None:
     """A finite float; None for None, and for NaN, by which a speaker encoder marks what it cannot embed."""
     if value is None:
         return None
@@ -69,7 +69,12 @@ class Clip:
                 raise ReportError(f"{name} must be finite, but it holds NaN or infinity: mend it before showing it")
             object.__setattr__(self, name, array)
         for name in ("stoi", "similarity"):
-            object.__setattr__(self, name, _number(getattr(self, name), name))
+            object.__setattr__(self, name, as_number(getattr(self, name), name))
+
+    @property
+    def samples(self) -> int:
+        """How long the sound is."""
+        return len(self.waveform)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,20 +132,20 @@ class UtteranceView:
         names = [condition.name for condition in self.conditions]
         if len(set(names)) != len(names):
             raise ReportError(f"conditions of utterance {self.id!r} must have different names, got {names}")
-        samples = len(self.conditions[0].input.waveform)
+        samples = self.conditions[0].input.samples
         for condition in self.conditions:
             for encoder, layer, clip in condition.clips():
-                if len(clip.waveform) != samples:
+                if clip.samples != samples:
                     where = " / ".join(part for part in (self.id, condition.name, encoder, layer) if part)
                     raise ReportError(
                         f"all sounds of an utterance must have {samples} samples, {where} has "
-                        f"{len(clip.waveform)}: pad or cut it to the input's length"
+                        f"{clip.samples}: pad or cut it to the input's length"
                     )
 
     @property
     def seconds(self) -> float:
         """Duration of every sound, in seconds."""
-        return len(self.conditions[0].input.waveform) / self.sampling_rate
+        return self.conditions[0].input.samples / self.sampling_rate
 
 
 @dataclass(frozen=True)
@@ -180,7 +185,7 @@ class Measurement:
             needed, lacking = ", ".join(_ROW_KEYS[:5]), ", ".join(absent)
             raise ReportError(f"a result row needs {needed}; this one lacks {lacking}")
         texts = {key: "" if given[key] is None else str(given[key]) for key in _ROW_KEYS[:4]}
-        numbers = {key: None if given[key] is missing else _number(given[key], key) for key in _ROW_KEYS[4:]}
+        numbers = {key: None if given[key] is missing else as_number(given[key], key) for key in _ROW_KEYS[4:]}
         counts = {key: int(numbers.pop(key) or 0) for key in ("n", "n_failed")}
         return cls(**texts, **numbers, **counts)
 
@@ -226,38 +231,3 @@ def merge_orders(orders: Iterable[Iterable[str]]) -> tuple[str, ...]:
                 merged.insert(place, name)
                 place += 1
     return tuple(merged)
-
-
-@dataclass(frozen=True, eq=False)
-class Page:
-    """Everything on one page.
-
-    Args:
-        title: Heading and window title.
-        utterances: Utterances to listen to, possibly none.
-        results: Rows of a result file (mappings or objects), or None.
-        environment: Versions, git hash, date, seed.
-        config: Resolved configuration of the run.
-        command: The command line that made it.
-        notes: Sentences for the reader, shown under the title.
-    """
-
-    title: str
-    utterances: tuple[UtteranceView, ...] = ()
-    results: tuple[Any, ...] | list[Any] | None = None
-    environment: dict[str, Any] = field(default_factory=dict)
-    config: dict[str, Any] = field(default_factory=dict)
-    command: str | None = None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def encoders(self) -> tuple[str, ...]:
-        """All encoders with a layer on this page, in order of appearance, which fixes their colours."""
-        names: dict[str, None] = {}
-        for utterance in self.utterances:
-            for condition in utterance.conditions:
-                names.update(dict.fromkeys(condition.encoders))
-        for row in measurements(self.results):
-            if row.layer not in REFERENCE_LAYERS:
-                names[row.encoder] = None
-        return tuple(names)

@@ -1,9 +1,8 @@
-"""The page one can listen to: one HTML file that works from `file://`, without a server and without a
-network.
+"""The one page of ``hfprobe report``, ``listen`` and ``demo``: static, from ``file://``, without server or network.
 
-Every sound is an `<audio>` element with its FLAC inside, so the page works without scripts;
-`templates/page.js` takes the same bytes into WebAudio buffers to switch between layers without a gap. A
-content security policy, with the hash of that one script, forbids any other script and any request.
+The script is a few modules (`SCRIPT`) joined into one inline ``<script>``; data are JSON beside it, sounds are taken
+when they are to be heard. A content security policy, with the hash of that one script, forbids any other and any
+request that leaves the page.
 """
 
 from __future__ import annotations
@@ -11,9 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -22,152 +19,154 @@ import jinja2
 from markupsafe import Markup
 
 from hfprobe.files import write_whole
-from hfprobe.reports import encode, figures, tables
-from hfprobe.reports.model import Clip, Page, UtteranceView, measurements, merge_orders
+from hfprobe.reports import encode, figures, side_by_side, tables
+from hfprobe.reports.paper_section import PaperFigure, paper_figures
+from hfprobe.reports.room import Assets, heard_encoders, room_data, script_json, slug
+from hfprobe.reports.runs import Run
+from hfprobe.reports.training import training_views, without_checkpoints
 
-_HOW_MISSING = {"stoi": "not measured", "similarity": "not measured", "text": "recogniser not run"}
-
-
-@dataclass(frozen=True)
-class _Card:
-    """One sound as the template needs it: addresses, texts, and where it stands."""
-
-    key: str
-    layer: str
-    encoder: str | None
-    encoder_index: int | None
-    clip: Clip
-    label: str
-    audio: str
-    file_name: str
-    gain_db: float
-    picture: str
-    width: int
-    height: int
+TITLE = "What the layers carry"
+# In the order in which they are joined: what stands later uses what stands before.
+SCRIPT = ("dom", "bytes", "engine", "room", "room_view", "spectrograms", "keys", "charts", "training", "main")
+_MIMES = {"png": "image/png", "pdf": "application/pdf"}
 
 
-@dataclass(frozen=True)
-class _Section:
-    """One utterance, its sounds arranged as conditions x layers x encoders."""
+def write_page(
+    runs: Sequence[Run],
+    output_dir: Path | str,
+    title: str = TITLE,
+    notes: Sequence[str] = (),
+    *,
+    single_file: bool = True,
+    audio_format: str = "flac",
+    progress: Callable[[list], Iterable] = iter,
+) -> Path:
+    """Write ``output_dir/index.html``.
 
-    key: str
-    view: UtteranceView
-    layers: tuple[str, ...]
-    encoders: list[tuple[int, str]]
-    conditions: list[dict[str, Any]] = field(default_factory=list)
+    Args:
+        runs: Of `hfprobe.reports.runs.load_runs` or `run_of`; sounds, rows or both.
+        output_dir: Folder; made if it is not there.
+        title: Heading and window title.
+        notes: Sentences for the reader, shown under the title.
+        single_file: Everything in the one HTML file; otherwise sounds lie in ``sounds/``, figures (PNG, PDF) in
+            ``figures/`` and rows (CSV) in ``data/`` beside it.
+        audio_format: ``"flac"`` (lossless, the default), ``"opus"`` (smallest) or ``"wav"``.
+        progress: Wraps the lists of figures and of utterances.
 
+    Returns:
+        The path of ``index.html``. It is renamed into place last, so a page that is there is whole.
 
-def slug(text: str) -> str:
-    """A text as part of a file name on any system.
+    Raises:
+        ReportError: The format is unknown, or a kept sound cannot be read.
 
     Example:
-        >>> slug('noise@10dB <"/\\\\é')
-        'noise-10dB-é'
+        >>> import tempfile
+        >>> from hfprobe.reports.runs import run_of
+        >>> from hfprobe.results import Results
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_page([run_of("nothing yet", Results(()))], folder).name
+        'index.html'
     """
-    return re.sub(r"[^\w.]+", "-", text).strip("-.")[:60] or "sound"
-
-
-class _Files:
-    """Puts encoded bytes into the page or beside it."""
-
-    def __init__(self, folder: Path, single_file: bool):
-        self.folder, self.single_file = folder, single_file
-
-    def address(self, data: bytes, mime: str, name: str) -> str:
-        if self.single_file:
-            return encode.data_uri(data, mime)
-        write_whole(self.folder / name, data)
-        return name
-
-
-def _section(index: int, view: UtteranceView, encoders: tuple[str, ...], files: _Files, audio_format: str) -> _Section:
-    """Encode all sounds and pictures of an utterance."""
-    scale = encode.mel_scale(condition.input.mel for condition in view.conditions)
-    frames = len(view.conditions[0].input.mel)
-    layers = merge_orders(list(layers) for condition in view.conditions for layers in condition.encoders.values())
-    heard = {name for condition in view.conditions for name in condition.encoders}
-    here = [(place, name) for place, name in enumerate(encoders) if name in heard]
-    section = _Section(f"u{index}", view, layers, here)
-    for place, condition in enumerate(view.conditions):
-        cards = {}
-        for encoder, layer, clip in condition.clips():
-            number = None if encoder is None else encoders.index(encoder)
-            depth = layer if encoder is None else f"e{number}-l{layers.index(layer)}"
-            key = f"u{index}-c{place}-{depth}"
-            sound = encode.encode_audio(clip.waveform, view.sampling_rate, audio_format)
-            picture, width, height = encode.mel_png(clip.mel, scale, frames)
-            cards[encoder, layer] = _Card(
-                key=key,
-                layer=layer,
-                encoder=encoder,
-                encoder_index=number,
-                clip=clip,
-                label=layer if encoder is None else f"{layer} of {encoder}",
-                audio=files.address(sound.data, sound.mime, f"audio/{key}{sound.suffix}"),
-                file_name="_".join(slug(part) for part in (view.id, condition.name, encoder, layer) if part)
-                + sound.suffix,
-                gain_db=sound.gain_db,
-                picture=files.address(picture, "image/png", f"mel/{key}.png"),
-                width=width,
-                height=height,
-            )
-        present = [(number, name) for number, name in here if name in condition.encoders]
-        section.conditions.append({"name": condition.name, "cards": cards, "encoders": present})
-    return section
-
-
-def _missing(page: Page) -> dict[str, int]:
-    """How many sounds of the page lack a number, by number."""
-    clips = [clip for view in page.utterances for condition in view.conditions for _, _, clip in condition.clips()]
-    counts = {"STOI": sum(clip.stoi is None for clip in clips)}
-    counts["speaker similarity"] = sum(clip.similarity is None for clip in clips)
-    return {name: count for name, count in counts.items() if count}
-
-
-def _results(page: Page, encoders: tuple[str, ...], folder: Path) -> list[dict[str, Any]]:
-    """Write figures, tables and CSV beside the page; return what the page shows of them."""
-    rows = measurements(page.results)
-    if not rows:
-        return []
-    write_whole(folder / "results.csv", tables.csv_text(rows))
-    write_whole(folder / "results.md", tables.markdown_tables(rows))
-    shown = []
-    for metric in dict.fromkeys(row.metric for row in rows):
-        item: dict[str, Any] = {
-            "name": metric,
-            "info": tables.metric_info(metric),
-            "table": tables.layer_table(rows, metric),
-            "intervals": tables.interval_table(rows, metric),
-            "failed": sum(row.n_failed for row in rows if row.metric == metric),
-            "svg": None,
+    encode.audio_format_info(audio_format)
+    assets, training = Assets(Path(output_dir), single_file), training_views(runs)
+    runs = without_checkpoints(runs)
+    encoders = page_encoders(runs)
+    measures = side_by_side.titles(side_by_side.ordered_measures(runs))
+    sections = [
+        side_by_side.make_section(runs, measure, name, encoders, f"m{number}")
+        for number, (measure, name) in enumerate(progress(list(measures.items())))
+    ]
+    sections = [section for section in sections if section.panels]
+    paper = paper_figures(runs, encoders)
+    panels = [panel for section in sections for panel in section.panels]
+    for entry in progress([each for each in (*paper, *panels) if each.figure is not None]):
+        stem = f"figures/{entry.key if isinstance(entry, PaperFigure) else entry.stem}"
+        for suffix, data in figures.figure_bytes(entry.figure).items():
+            entry.files.append((suffix.upper(), assets.file(f"{stem}.{suffix}", data, _MIMES[suffix])))
+    listed = [
+        {
+            "run": run,
+            "maps": side_by_side.pair_maps(run),
+            "failed": side_by_side.failures(run),
+            "data": _csv(run, number, assets),
+            "sounds": _kept(run),
         }
-        if tables.layer_orders(row for row in rows if row.metric == metric):
-            stem = slug(metric)
-            item["files"] = [path.name for path in figures.save_figure(
-                figures.layer_curves(rows, metric, encoders), folder / stem
-            )]  # fmt: skip
-            screen = figures.layer_curves(rows, metric, encoders, columns=2)
-            item["svg"] = Markup(figures.inline_svg(screen, stem, len(encoders)))
-            item["caption"] = figures.caption(rows, metric)
-        shown.append(item)
-    return shown
+        for number, run in enumerate(runs)
+    ]
+    room = room_data(runs, encoders, assets, audio_format, progress)
+    charts = {panel.key: panel.chart for panel in panels if panel.chart is not None}
+    charts |= {key: data for entry in paper for key, data in entry.charts}
+    data = {
+        "encoders": list(encoders),
+        "charts": charts,
+        "training": [{key: value for key, value in view.items() if key != "table"} for view in training],
+        "room": room,
+    }
+    # Names as read from disk may hold what is no UTF-8.
+    text = _render(
+        title=title, notes=notes, runs=listed, room=room, encoders=encoders, sections=sections, paper=paper,
+        summaries=_summaries(runs, measures, encoders), training=training, data=data, assets=assets,
+    )  # fmt: skip
+    return write_whole(Path(output_dir) / "index.html", text.encode("utf-8", "replace"))
 
 
-def _plain(value: Any) -> str:
-    """A configuration value as it is if it is text, else as JSON: on one line where that is short."""
-    if isinstance(value, str):
-        return value
-    line = json.dumps(value, ensure_ascii=False, default=str)
-    return line if len(line) <= 100 else json.dumps(value, indent=2, ensure_ascii=False, default=str)
+def page_encoders(runs: Sequence[Run]) -> tuple[str, ...]:
+    """All encoders of a page, those one can hear first: the order that fixes their colours."""
+    return tuple(dict.fromkeys((*heard_encoders(runs), *side_by_side.encoder_names(runs))))
 
 
-def _decimals(value: float | None, digits: int = 2) -> str:
-    """A number with a fixed number of digits; `–` for None, and a true minus sign."""
-    return tables.MISSING if value is None else f"{value:.{digits}f}".replace("-", "−")
+def _summaries(runs, measures, encoders) -> list[tables.Table]:
+    apart = [name for name in encoders if "~" not in name]
+    return [table for table in side_by_side.summary_tables(runs, measures, apart) if len(table.header) > 1]
 
 
-def _seconds(value: float) -> str:
-    return f"{int(value // 60)}:{value % 60:04.1f}"
+def _kept(run: Run) -> str:
+    """How many sounds a run keeps, and how many of them lack a number."""
+    clips = [clip for view in run.sounds for condition in view.conditions for _, _, clip in condition.clips()]
+    words = f"{len(clips)} of {len(run.sounds)} utterances"
+    for name, attribute in (("STOI", "stoi"), ("speaker similarity", "similarity")):
+        if lacking := sum(getattr(clip, attribute) is None for clip in clips):
+            words += f"; without {name}: {lacking}"
+    return words
+
+
+def _csv(run: Run, number: int, assets: Assets) -> str | None:
+    """Address of the rows of a run as CSV; None where it has none."""
+    if not run.results.rows:
+        return None
+    return assets.file(f"data/{number}-{slug(run.name)}.csv", tables.csv_text(run.results.rows), "text/csv")
+
+
+def _render(*, data: Any, assets: Assets, encoders: Sequence[str], **values: Any) -> str:
+    script = joined_script()
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            **values,
+            encoders=encoders,
+            palette=[(index, figures.style_of(index)) for index in range(max(len(encoders), 1))],
+            single_file=assets.single_file,
+            blocks=assets.blocks,
+            data=Markup(script_json(data)),
+            style=Markup(_template("page.css")),
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii"),
+            span_db=encode.SPAN_DB,
+            colour_bar=encode.colour_bar(),
+        )
+    )
+
+
+def joined_script() -> str:
+    """The modules of the script as one, with a scope of their own.
+
+    Example:
+        >>> joined_script().startswith('(() => {'), "</" in joined_script()
+        (True, False)
+    """
+    parts = [_template(f"{name}.js") for name in SCRIPT]
+    return '(() => {\n"use strict";\n' + "\n".join(parts) + "})();\n"
 
 
 def _environment() -> jinja2.Environment:
@@ -178,83 +177,24 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(decimals=_decimals, seconds=_seconds, plain=_plain)
+    environment.filters.update(plain=_plain, address=_address)
     return environment
 
 
-def _asset(name: str) -> str:
+def _plain(value: Any) -> str:
+    """A configuration value as it is if it is text, else as JSON: on one line where that is short."""
+    if isinstance(value, str):
+        return value
+    line = json.dumps(value, ensure_ascii=False, default=str)
+    return line if len(line) <= 100 else json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+def _address(value: str) -> str:
+    """An address for a link: data addresses as they are, names of files quoted."""
+    from urllib.parse import quote
+
+    return value if value.startswith("data:") else quote(value)
+
+
+def _template(name: str) -> str:
     return (resources.files("hfprobe.reports") / "templates" / name).read_text(encoding="utf-8")
-
-
-def _script_hash(script: str) -> str:
-    """The hash by which a content security policy knows an inline script (CSP Level 3, section 2.3.1)."""
-    return base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-
-
-def _palette(count: int) -> Iterable[tuple[int, figures.EncoderStyle]]:
-    return [(index, figures.style_of(index)) for index in range(max(count, 1))]
-
-
-def render_page(page: Page, output_dir: Path, *, single_file: bool = True, audio_format: str = "flac") -> str:
-    """The page as text; files that go beside it are written to `output_dir`.
-
-    Args:
-        page: What to show.
-        output_dir: Folder of the page.
-        single_file: Put sounds and pictures into the page; otherwise into `audio/` and `mel/` beside it.
-        audio_format: ``"flac"``, ``"wav"`` or ``"opus"``.
-
-    Returns:
-        HTML.
-
-    Raises:
-        ReportError: If the format is unknown or result rows contradict one another.
-    """
-    folder = Path(output_dir)
-    files = _Files(folder, single_file)
-    encoders = page.encoders
-    sections = [_section(i, view, encoders, files, audio_format) for i, view in enumerate(page.utterances)]
-    script = _asset("page.js")
-    template = _environment().get_template("page.html.j2")
-    return template.render(
-        page=page,
-        sections=sections,
-        encoders=encoders,
-        palette=_palette(len(encoders)),
-        results=_results(page, encoders, folder),
-        missing=_missing(page),
-        span_db=encode.SPAN_DB,
-        colour_bar=encode.colour_bar(),
-        style=Markup(_asset("page.css")),
-        script=Markup(script),
-        script_hash=_script_hash(script),
-        single_file=single_file,
-        how_missing=_HOW_MISSING,
-    )
-
-
-def write_page(page: Page, output_dir: Path | str, single_file: bool = True, audio_format: str = "flac") -> Path:
-    """Write `output_dir/index.html`; with results also `results.csv`, `results.md`, PNG and PDF by metric.
-
-    Args:
-        page: What to show.
-        output_dir: Folder; made if it is not there.
-        single_file: One HTML file with everything inside (the default); otherwise sounds and pictures lie
-            beside it.
-        audio_format: ``"flac"`` (lossless, the default), ``"wav"`` or ``"opus"``.
-
-    Returns:
-        The path of `index.html`. It is renamed into place last, so a page that is there is whole.
-
-    Raises:
-        ReportError: If the format is unknown or result rows contradict one another.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_page(Page("Nothing to hear yet"), folder).name
-        'index.html'
-    """
-    folder = Path(output_dir)
-    text = render_page(page, folder, single_file=single_file, audio_format=audio_format)
-    return write_whole(folder / "index.html", text)

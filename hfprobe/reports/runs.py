@@ -1,13 +1,15 @@
-"""The result files of several runs: read, checked against one another, and sorted by what they measure."""
+"""Runs: their result files and kept sounds, read, checked against one another, and sorted by what they measure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hfprobe.reports.model import REFERENCE_LAYERS, Measurement, ReportError, measurements
+from hfprobe.reports.kept import FOLDER, INDEX, read_index, read_sounds
+from hfprobe.reports.model import REFERENCE_LAYERS, Measurement, ReportError, UtteranceView, measurements
 from hfprobe.reports.tables import metric_info
 from hfprobe.results import Results, ResultsError
 
@@ -52,14 +54,17 @@ class Measure:
 
 @dataclass(frozen=True)
 class Run:
-    """One result file.
+    """One result file, kept sounds, or both.
 
     Attributes:
         name: Short, different from that of the other runs.
-        results: As read.
+        results: As read; without rows where a run only holds sounds.
         rows: Those that belong to one layer; a row of a layer against itself is one, too.
         pairs: Those that compare two layers.
         repeated: How many rows an earlier run holds with the same values; they are left out here.
+        sounds: Utterances to listen to.
+        differences: Paired differences, as ``differences.json`` has them.
+        folder: Where it was read, None if it was not.
     """
 
     name: str
@@ -67,6 +72,9 @@ class Run:
     rows: tuple[Measurement, ...]
     pairs: tuple[Measurement, ...] = ()
     repeated: int = 0
+    sounds: tuple[UtteranceView, ...] = ()
+    differences: tuple[Mapping[str, Any], ...] = ()
+    folder: Path | None = None
 
     @property
     def command(self) -> str:
@@ -90,11 +98,38 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
+def run_of(
+    name: str,
+    results: Results,
+    sounds: Sequence[UtteranceView] = (),
+    differences: Iterable[Mapping[str, Any]] = (),
+    folder: Path | None = None,
+) -> Run:
+    """A run from what is in memory.
+
+    Args:
+        name: Short; shown where several runs are on one page.
+        results: Rows, possibly none, with environment and configuration.
+        sounds: Utterances to listen to.
+        differences: Paired differences as mappings.
+        folder: Where files of the run lie.
+
+    Returns:
+        The run.
+
+    Example:
+        >>> run_of("mine", Results(())).rows
+        ()
+    """
+    rows, pairs = split_pairs(measurements(results.rows))
+    return Run(name, results, rows, pairs, 0, tuple(sounds), tuple(differences), folder)
+
+
 def load_runs(paths: Sequence[str | Path]) -> tuple[Run, ...]:
     """Read runs.
 
     Args:
-        paths: Folders with a ``results.json``, or such files under any name.
+        paths: Folders with a ``results.json`` or kept sounds, or result files under any name.
 
     Returns:
         The runs in the order given.
@@ -108,15 +143,20 @@ def load_runs(paths: Sequence[str | Path]) -> tuple[Run, ...]:
     for index, (path, file) in enumerate(zip(paths, files, strict=True)):
         if file.resolve() in [other.resolve() for other in files[:index]]:
             raise ReportError(f"run {str(path)!r} is given twice; give each once")
+        folder, index = (None, None) if Path(path).is_file() else (Path(path), read_index(path))
         try:
-            results = Results.from_json(file)
+            results = None if index is not None and file.name == INDEX else Results.from_json(file)
         except (ResultsError, RecursionError) as error:
             raise ReportError(f"run {str(path)!r}: {error}") from error
-        if not results.rows:
+        sounds = read_sounds(path) if index is not None else ()
+        if results is None:
+            results = Results((), index["environment"], index["config"])
+        if not results.rows and not sounds:
             raise ReportError(f"run {str(path)!r} holds no rows; measure something first")
-        rows, pairs = split_pairs(measurements(results.rows))
-        runs.append(Run(_name(file, files), results, rows, pairs))
-    if not any(run.pairs or any(row.layer not in REFERENCE_LAYERS for row in run.rows) for run in runs):
+        runs.append(run_of(_name(file, files), results, sounds, _differences(folder), folder))
+    if not any(
+        run.sounds or run.pairs or any(row.layer not in REFERENCE_LAYERS for row in run.rows) for run in runs
+    ):
         raise ReportError(
             f"no row of {', '.join(repr(str(path)) for path in paths)} is about a layer (only "
             f"{', '.join(REFERENCE_LAYERS)}); give a run of hfprobe evaluate, classify, untangle or others"
@@ -130,6 +170,8 @@ def _file(path: str | Path) -> Path:
         return place
     if not place.exists():
         raise ReportError(f"run {str(path)!r} does not exist; give a folder with results.json, or a results file")
+    if not (place / "results.json").is_file() and read_index(place) is not None:
+        return place / FOLDER / INDEX
     if not (place / "results.json").is_file():
         found = ", ".join(sorted(file.name for file in place.glob("*.json"))[:5])
         hint = f"it has {found}: give the file of results" if found else "give one that hfprobe evaluate wrote"
@@ -148,6 +190,8 @@ def _name(file: Path, files: Iterable[Path]) -> str:
 
     def parts(path: Path) -> tuple[str, ...]:
         path = path.resolve()
+        if path.name == INDEX and path.parent.name == FOLDER:
+            return path.parent.parent.parts
         return path.parent.parts if path.name == "results.json" else (*path.parent.parts, path.stem)
 
     own = parts(file)
@@ -156,6 +200,31 @@ def _name(file: Path, files: Iterable[Path]) -> str:
         if all(other[-count:] != own[-count:] for other in others):
             return "/".join(own[-count:])
     return file.name
+
+
+def _differences(folder: Path | None) -> tuple[Mapping[str, Any], ...]:
+    """Paired differences that ``hfprobe evaluate`` wrote beside its results; none where there are none.
+
+    Raises:
+        ReportError: The file is there and broken.
+    """
+    path = None if folder is None else folder / "differences.json"
+    if path is None or not path.is_file():
+        return ()
+    try:
+        lines = json.loads(path.read_text(encoding="utf-8"))["differences"]
+        names = ("encoder", "layer", "other_encoder", "other_layer", "condition", "metric")
+        for line in lines:
+            if not all(isinstance(line[name], str) for name in names):
+                raise TypeError("a name is no text")
+            for name in ("difference", "ci_low", "ci_high", "p_value"):
+                if line[name] is not None:
+                    float(line[name])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ReportError(
+            f"differences.json of run {str(folder)!r} is not as hfprobe evaluate writes it ({error}); make it again"
+        ) from error
+    return tuple(lines)
 
 
 def split_pairs(rows: Iterable[Measurement]) -> tuple[tuple[Measurement, ...], tuple[Measurement, ...]]:

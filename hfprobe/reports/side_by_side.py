@@ -1,22 +1,16 @@
-"""Several runs side by side by layer, as one static page: curves, the tables behind them, and what was run.
-
-The page has no script and asks for nothing: figures are inside as SVG and lie beside it as PNG and PDF, rows as CSV.
-"""
+"""Several runs side by side by layer: which measures there are, in which order, and a panel per run and measure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
-from hfprobe.files import write_whole
-from hfprobe.reports import figures, tables
+from hfprobe.reports import tables
+from hfprobe.reports.charts import chart, share_limits
 from hfprobe.reports.model import REFERENCE_LAYERS, Measurement, merge_orders
-from hfprobe.reports.page import _asset, _environment, _palette, slug
+from hfprobe.reports.room import slug
 from hfprobe.reports.run_figures import COMPANIONS, caption, finish, run_figure
 from hfprobe.reports.runs import NOBODY, Measure, Run
 from hfprobe.reports.tables import Table, metric_info
@@ -41,10 +35,11 @@ class Panel:
     rows: tuple[Measurement, ...]
     tables: list[Table]
     caption: str
+    key: str = ""
+    chart: dict[str, Any] | None = None
     figure: Any = None
-    svg: Markup | None = None
     stem: str = ""
-    files: list[str] = field(default_factory=list)
+    files: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass
@@ -59,7 +54,7 @@ class Section:
     @property
     def narrow(self) -> bool:
         """Whether half the width of a page is enough."""
-        return len(self.panels) == 1
+        return len(self.panels) == 1 and (self.panels[0].chart is None or len(self.panels[0].chart["panels"]) == 1)
 
 
 def encoder_names(runs: Iterable[Run]) -> tuple[str, ...]:
@@ -115,10 +110,13 @@ def make_section(runs: Iterable[Run], measure: Measure, title: str, encoders: Se
         known = isinstance(floor, float | int) and math.isfinite(floor)
         floor = float(floor) if known else None
         panel = Panel(run.name, rows, behind, caption(rows, measure, floor))
+        panel.key = f"{key}-{number}"
+        panel.chart = chart(rows, measure, encoders, floor)
         panel.figure = run_figure(rows, measure, encoders, floor)
         panel.stem = f"{key}-{number}-{slug(measure.label)}-{slug(run.name)}"
         panels.append(panel)
     info = metric_info(measure.metric)
+    share_limits(panel.chart for panel in panels if panel.chart is not None)
     drawn = [panel.figure for panel in panels if panel.figure is not None]
     if drawn:
         finish(drawn, encoders, info)
@@ -186,57 +184,7 @@ def pair_maps(run: Run) -> list[dict[str, Any]]:
     return maps
 
 
-def write_side_by_side(
-    runs: Sequence[Run],
-    output_dir: Path | str,
-    title: str = "What the layers carry",
-    progress: Callable[[list], Iterable] = iter,
-) -> Path:
-    """Write `output_dir/index.html`, `figures/` (PNG and PDF) and `data/` (CSV of each run).
-
-    Args:
-        runs: Of `hfprobe.reports.runs.load_runs`.
-        output_dir: Folder; made if it is not there.
-        title: Heading.
-        progress: Wraps the list of figures that are drawn.
-
-    Returns:
-        The path of `index.html`, which is written last: a page that is there is whole.
-    """
-    folder, encoders = Path(output_dir), encoder_names(runs)
-    measures = titles(ordered_measures(runs))
-    sections = [
-        make_section(runs, measure, name, encoders, f"m{number}")
-        for number, (measure, name) in enumerate(progress(list(measures.items())))
-    ]
-    drawn = [panel for section in sections for panel in section.panels if panel.figure is not None]
-    for panel in drawn:
-        panel.svg = Markup(figures.inline_svg(panel.figure, panel.stem, len(encoders)))
-        panel.files = [f"figures/{panel.stem}.{suffix}" for suffix in ("png", "pdf")]
-    apart = [name for name in encoders if "~" not in name]
-    data = [f"data/{number}-{slug(run.name)}.csv" for number, run in enumerate(runs)]
-    text = (
-        _environment()
-        .get_template("side_by_side.html.j2")
-        .render(
-            title=title,
-            runs=[{"run": run, "data": name, "maps": pair_maps(run)} for run, name in zip(runs, data, strict=True)],
-            failures=[_failures(run) for run in runs],
-            encoders=encoders,
-            palette=_palette(len(encoders)),
-            sections=sections,
-            summaries=[table for table in summary_tables(runs, measures, apart) if len(table.header) > 1],
-            style=Markup(_asset("page.css")),
-        )
-    )
-    for panel in progress(drawn):
-        figures.save_figure(panel.figure, folder / "figures" / panel.stem)
-    for run, name in zip(runs, data, strict=True):
-        write_whole(folder / name, tables.csv_text(run.results.rows))
-    return write_whole(folder / "index.html", text)
-
-
-def _failures(run: Run) -> dict[str, int]:
+def failures(run: Run) -> dict[str, int]:
     """Measure to how many of its measurements failed, for those where any did."""
     counts: dict[str, int] = {}
     for row in run.results.rows:

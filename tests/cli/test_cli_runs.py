@@ -9,6 +9,7 @@ import yaml
 
 from hfprobe.cli import main
 from hfprobe.encoders import AutoSpeechEncoder
+from hfprobe.reports.kept import read_sounds
 
 LAYERS = [f"blstm{n}" for n in range(1, 6)]
 ROW = {"encoder", "layer", "condition", "metric", "value", "ci_low", "ci_high", "n", "n_failed"}
@@ -45,8 +46,20 @@ def test_evaluate_what_was_trained(world, tmp_path, capsys):
     out = tmp_path / "results"
     argv = ["evaluate", "--encoder", world.encoder, "--probes", world.bank, "--dataset", "espeak:test", "--noise"]
     argv += ["generated", "--snr", "clean", "10", "--speakers", "2", "--per-speaker", "2", "--iterations", "1"]
-    argv += ["--layers", "blstm1", "blstm5", "--wer", "--device", "cpu", "--output", str(out)]
+    argv += ["--layers", "blstm1", "blstm5", "--wer", "--device", "cpu", "--output", str(out), "--keep-sounds", "2"]
     assert main(argv) == 0
+    heard = read_sounds(out)
+    assert len(heard) == 2 and len({view.title.partition("speaker")[2] for view in heard}) == 2  # one of each speaker
+    for view in heard:
+        assert [condition.name for condition in view.conditions] == ["clean", "noise@10dB"] and view.transcript
+        for condition in view.conditions:
+            clips = list(condition.clips())
+            assert [clip[1] for clip in clips] == ["input", "ceiling", "blstm1", "blstm5"]
+            assert all(clip.text is not None and clip.mel.shape[1] == 80 for _, _, clip in clips)
+            assert all(clip.stoi is not None or clip.note for _, _, clip in clips)
+    first = heard[0].conditions[0].input
+    assert first.stoi > 0.999 and first.similarity > 0.999
+    assert (out / "figure3.png").stat().st_size > 5000 and (out / "figure3.pdf").is_file()
     content = json.loads((out / "results.json").read_text())
     assert set(content) == {"rows", "environment", "config"}
     for row in content["rows"]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hfprobe.errors import HfprobeError
-from hfprobe.reports import Clip, ConditionView, Measurement, Page, ReportError, UtteranceView, measurements
+from hfprobe.reports import Clip, ConditionView, Measurement, ReportError, UtteranceView, measurements
 from hfprobe.reports.model import merge_orders
 
 
@@ -66,10 +66,3 @@ def test_layers_of_two_architectures_keep_both_orders():
     assert merge_orders([["blstm1", "blstm2"], vgg]) == tuple(vgg)
     assert merge_orders([["a", "c"], ["a", "b"]]) == ("a", "b", "c")
     assert merge_orders([]) == ()
-
-
-def test_encoders_of_a_page_come_from_sounds_then_rows():
-    view = UtteranceView("u", "u", conditions=(ConditionView("clean", clip(), None, {"b": {"l": clip()}}),))
-    point = {"condition": "clean", "metric": "eer", "value": 0.1}
-    rows = [{**point, "encoder": "-", "layer": "input"}, {**point, "encoder": "a", "layer": "l"}]
-    assert Page("t", (view,), rows).encoders == ("b", "a")

@@ -1,16 +1,19 @@
-"""Several runs on one page: planted numbers arrive in the right column, conflicts are named, hostile text does nothing."""
-
-import csv
-import re
-from html.parser import HTMLParser
+"""Several runs side by side: planted numbers arrive in the right column, conflicts are named."""
 
 import pytest
 
 from hfprobe.reports import ReportError
+from hfprobe.reports.charts import chart
 from hfprobe.reports.run_figures import caption, finish, run_figure
 from hfprobe.reports.runs import Measure, load_runs
-from hfprobe.reports.side_by_side import encoder_names, ordered_measures, pair_maps, summary_tables, titles
-from hfprobe.reports.side_by_side import write_side_by_side as write
+from hfprobe.reports.side_by_side import (
+    encoder_names,
+    make_section,
+    ordered_measures,
+    pair_maps,
+    summary_tables,
+    titles,
+)
 from hfprobe.reports.tables import metric_info
 from hfprobe.results import METRICS, ResultRow, Results
 
@@ -153,8 +156,9 @@ def test_same_rows_twice_are_shown_once_and_other_values_are_an_error(tmp_path):
     runs = load_runs([first, saved(tmp_path / "second", [*rows, row("e", "c", "eer", 0.3)])])
     assert [r.layer for r in runs[1].rows] == ["c"] and runs[1].repeated == 2
     copies = [saved(tmp_path / name, [*rows, row("-", "input", "eer", 0.02)]) for name in ("fourth", "fifth")]
-    text = write(load_runs(copies), tmp_path / "out").read_text(encoding="utf-8")
-    assert text.count('<div class="panel narrow">') == 1 and "2 of them an earlier run holds" in text
+    copies = load_runs(copies)
+    assert copies[1].repeated == 2
+    assert [panel.run for panel in make_section(copies, Measure("eer"), "EER", ["e"], "m0").panels] == ["fourth"]
     bad = saved(tmp_path / "third", [rows[0], row("e", "b", "eer", 0.25)])
     with pytest.raises(
         ReportError, match="'first' and 'third' hold different values for EER / e / b / clean: 0.1 .*0.25"
@@ -200,53 +204,31 @@ def test_folder_without_results_twice_and_no_layers(tmp_path):
         load_runs([plain, plain / "results.json"])
 
 
-class Seen(HTMLParser):
-    """Elements, attributes, and what would load or run something."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.active, self.ids = [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        for name, value in attrs:
-            self.ids += [value] if name == "id" else []
-            loads = name in ("src", "srcset", "xlink:href", "action") and not (value or "").startswith("#")
-            if loads or name.startswith("on") or name == "href" and re.match(r"\s*(\w+:|//)", value or ""):
-                self.active.append((tag, name, value))
+def test_data_of_a_chart_is_what_the_figure_draws(folders):
+    run = load_runs(folders)[1]
+    measure = run.measure("accuracy")
+    rows = (*run.of(measure), *run.of(run.measure("control_accuracy")))
+    made = chart(rows, measure, ["other", "vgg"])
+    assert (made["axis"], made["percent"], made["low"], made["high"]) == ("phone accuracy (%)", True, 0.0, 0.43)
+    (panel,) = made["panels"]
+    assert panel["title"] == "clean" and panel["layers"] == list(LAYERS)
+    kinds = {one["kind"]: one for one in panel["series"]}
+    assert [point[0] for point in kinds["layer"]["points"]] == [0.4, 0.41, 0.42] and kinds["layer"]["encoder"] == 1
+    assert [point[0] for point in kinds["random"]["points"]] == pytest.approx([0.2, 0.21, 0.22])
+    assert kinds["control"]["points"][0] == [0.07, 0.06, 0.08, 50, 0] and "control task" in kinds["control"]["label"]
+    assert {line["label"]: line["point"][0] for line in panel["lines"]} == {"input mel": 0.25, "majority class": 0.05}
 
 
-def test_page_is_whole_static_and_complete(folders, tmp_path):
-    page = write(load_runs(folders), tmp_path / "out", "Title & more")
-    text = page.read_text(encoding="utf-8")
-    seen = Seen(text)
-    assert not {"script", "img", "iframe", "link", "object"} & set(seen.tags) and seen.active == []
-    assert len(set(seen.ids)) == len(seen.ids)
-    assert seen.tags.count("svg") == 6 and "Title &amp; more" in text and "default-src 'none'" in text
-    for name in re.findall(r'href="((?:figures|data)/[^"]+)"', text):
-        assert (tmp_path / "out" / name).stat().st_size > 200
-    assert len(list((tmp_path / "out" / "figures").glob("*.pdf"))) == 6
-    with open(tmp_path / "out" / "data" / "0-speech.csv", encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
-    assert len(lines) == 12 and float(lines[0]["value"]) == 0.03
-    assert "hfprobe evaluate --x &lt;y&gt;" in text and "too long" in text and "STOI: 6" in text
-    assert not list((tmp_path / "out").rglob(".*"))
+def test_a_layer_that_was_not_measured_and_one_that_failed_stay_apart():
+    rows = [row("e", "a", "stoi", None, n=0, n_failed=3), row("e", "b", "stoi", 0.5), row("f", "a", "stoi", 0.4), row("f", "b", "stoi", 0.5)]
+    rows += [row("e", "a", "stoi", 0.4, "noise@0dB")]
+    made = chart(rows, Measure("stoi"), ["e", "f"])
+    points = {(panel["title"], one["label"]): one["points"] for panel in made["panels"] for one in panel["series"]}
+    assert points["clean", "e"] == [[None, None, None, 0, 3], [0.5, 0.49, 0.51, 50, 0]]
+    assert points["noise@0dB", "e"] == [[0.4, 0.39, 0.41, 50, 0], None] and ("noise@0dB", "f") not in points
 
 
-def test_the_same_runs_give_the_same_page(folders, tmp_path):
-    pages = [write(load_runs(folders), tmp_path / name).read_bytes() for name in ("one", "two")]
-    assert pages[0] == pages[1]
-
-
-def test_hostile_names_are_text(tmp_path):
-    evil = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
-    rows = [row(evil, layer, "accuracy", 0.5) for layer in ("$x^{", evil + "1")]
-    rows += [row(f"{evil}~b", "p~<b>q", "linear_cka", 0.5), row(evil, "<i>~x", "linear_cka", 0.2)]
-    folder = saved(tmp_path / "a<b>&'c", rows, evil, target=evil, probe=evil, **{evil: evil, "left_out": evil})
-    text = write(load_runs([folder]), tmp_path / "out", evil).read_text(encoding="utf-8")
-    seen = Seen(text)
-    assert not {"script", "img", "i", "b"} & set(seen.tags) and seen.active == []
-    assert "&lt;script&gt;alert(1)" in text
-    for name in re.findall(r'href="((?:figures|data)/[^"]+)"', text):
-        assert ".." not in name and not re.search(r"[<>&]", name)
+def test_sections_of_runs_share_limits(tmp_path):
+    runs = [saved(tmp_path / name, [row(name, x, "stoi", value) for x in "ab"]) for name, value in (("e", 0.2), ("f", 0.9))]
+    section = make_section(load_runs(runs), Measure("stoi"), "STOI", ["e", "f"], "m0")
+    assert [(p.chart["low"], p.chart["high"]) for p in section.panels] == [(0.19, 0.91)] * 2

@@ -16,13 +16,13 @@ SNR is a class and not a regression, so that it has the same unit, chance level 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from hfprobe.data import NoiseCorpus, NoiseRecipe
 from hfprobe.data.corpora import load_corpus, row_samples
+from hfprobe.data.left_out import LeftOut
 from hfprobe.data.stream import utterance_seed
 from hfprobe.errors import ConfigError, DatasetError
 from hfprobe.probes.classifier_items import stable_hash
@@ -78,7 +78,7 @@ class Plan:
     units: dict[str, str] = field(default_factory=dict)
     speakers: dict[str, str] = field(default_factory=dict)
     test: frozenset[str] = frozenset()
-    left_out: Counter[str] = field(default_factory=Counter)
+    left_out: LeftOut = field(default_factory=LeftOut)
     seed: int = 0
 
 
@@ -110,9 +110,9 @@ def make_plan(
         name, speaker = row["id"], row.get("speaker") or ""
         label = {"speaker": speaker, "gender": row.get("gender") or ""}.get(target, "-")
         if row_samples(row) > max_seconds * RATE:
-            plan.left_out["too long"] += 1
+            plan.left_out.add("too long", name)
         elif not label:
-            plan.left_out[f"no {target} in the corpus"] += 1
+            plan.left_out.add(f"no {target} in the corpus", name)
         else:
             plan.speakers[name] = speaker or name
             plan.units[name] = {"speaker": session_of(name), "gender": speaker or name}.get(target, name)

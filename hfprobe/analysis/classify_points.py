@@ -20,6 +20,7 @@ from hfprobe.analysis.alignment import segments_at
 from hfprobe.analysis.classify_data import RATE, TARGETS, Plan, heard
 from hfprobe.audio import MelConfig, mel_spectrogram
 from hfprobe.data import NoiseCorpus, pad_waveforms
+from hfprobe.data.left_out import LeftOut
 from hfprobe.errors import ConfigError, DatasetError, LayerError
 from hfprobe.probes.classifier import mean_frames
 from hfprobe.probes.classifier_items import Items, Reservoir, stable_hash
@@ -113,7 +114,7 @@ class Collector:
         }
         self.codes: dict[str, int] = {}
         self.speakers: dict[str, int] = {}
-        self.left_out: Counter[str] = Counter()
+        self.left_out = LeftOut()
         for encoder in encoders:
             encoder.to(device).eval()
 
@@ -124,7 +125,8 @@ class Collector:
         inside = [i for i, name in enumerate(batch.ids) if name in self.plan.units]
         usable = [i for i in inside if int(batch.lengths[i]) >= shortest]
         if len(usable) < len(inside):
-            self.left_out["too short to encode"] += len(inside) - len(usable)
+            for name in (batch.ids[i] for i in inside if i not in usable):
+                self.left_out.add("too short to encode", name)
         if not usable:
             return
         clean = [batch.clean[i, : int(batch.lengths[i])].numpy() for i in usable]

@@ -16,6 +16,7 @@ from typing import Any
 
 from hfprobe.data.alignments import SILENCES, plain_phone
 from hfprobe.data.corpora import load_corpus, row_samples, row_words
+from hfprobe.data.left_out import LeftOut
 from hfprobe.errors import ConfigError, DatasetError
 
 KINDS = ("word", "phone", "speaker")
@@ -58,7 +59,7 @@ class PointPlan:
     wanted: int = 0
     speakers: dict[str, str] = field(default_factory=dict)
     available: int = 0
-    left_out: Counter = field(default_factory=Counter)
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     @property
     def utterances(self) -> dict[str, list[Point]]:
@@ -115,9 +116,9 @@ def plan_points(
     for row in load_corpus(corpus):
         labels = _labels(row, by, given)
         if not labels:
-            plan.left_out[f"no {by} known"] += 1
+            plan.left_out.add(f"no {by} known", row["id"])
         elif row_samples(row) > max_seconds * RATE:
-            plan.left_out["too long"] += 1
+            plan.left_out.add("too long", row["id"])
         else:
             speakers[row["id"]] = row["speaker"] or row["id"]
             for point in _one_each(labels, row["id"], seed):

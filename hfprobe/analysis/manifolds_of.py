@@ -7,7 +7,6 @@ layers, and checked beforehand; it does not grow with the corpus.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +21,7 @@ from hfprobe.analysis.test_set import length_batches
 from hfprobe.audio import MelConfig, mel_spectrogram
 from hfprobe.data import NoiseCorpus, pad_waveforms
 from hfprobe.data.corpora import decode_row, load_corpus, row_words
+from hfprobe.data.left_out import LeftOut
 from hfprobe.data.stream import utterance_seed
 from hfprobe.encoders.base import LayerSpec
 from hfprobe.errors import AudioError, ConfigError, DatasetError
@@ -56,7 +56,7 @@ class Collection:
     utterances: np.ndarray
     speakers: np.ndarray
     vectors: dict[Key, np.ndarray] = field(default_factory=dict)
-    failures: Counter = field(default_factory=Counter)
+    failures: LeftOut = field(default_factory=LeftOut)
     lost: int = 0
 
     def manifolds(self, key: Key, order: np.ndarray | None = None) -> list[np.ndarray]:
@@ -156,11 +156,11 @@ def _batches(rows, wanted: dict[str, list[Point]], work: _Work) -> Iterator[list
         points = wanted[row["id"]]
         try:
             waveform = decode_row(row)
-        except (AudioError, DatasetError):
-            work.failures["unreadable"] += len(points)
+        except (AudioError, DatasetError) as error:
+            work.failures.add(getattr(error, "reason", "not speakable"), row["id"], str(error), len(points))
             continue
         if len(waveform) < work.shortest:
-            work.failures["too short"] += len(points)
+            work.failures.add("too short", row["id"], count=len(points))
             continue
         pool.append(_Heard(row["id"], waveform, row["text"], row_words(row), points))
         if sum(len(item.waveform) for item in pool) > POOL_SAMPLES:
@@ -180,7 +180,7 @@ class _Work:
         self.plan, self.encoders, self.conditions, self.taps = plan, encoders, conditions, taps
         self.aligner, self.noise, self.pool, self.seed, self.device = aligner, noise, pool, seed, device
         self.shortest = max([1, *(encoder.min_samples for encoder in encoders)])
-        self.failures: Counter = Counter()
+        self.failures = LeftOut()
         self.points: list[Point] = []
         self.vectors = {
             (*head, spec.name): np.empty((most, spec.dim), dtype=np.float32)
@@ -229,7 +229,7 @@ class _Work:
             for point in item.points:
                 # A given alignment need not have the transcript's words.
                 if point.number >= len(segments) or segments[point.number].label != point.label:
-                    self.failures["not aligned"] += 1
+                    self.failures.add("not aligned", item.name)
                     continue
                 segment = segments[point.number]
                 spans.append((place, point, segment.start * RATE, segment.end * RATE))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from hfprobe.data.corpora import decode_row, load_corpus
+from hfprobe.data.corpora import decode_row, load_corpus, row_samples
+from hfprobe.data.left_out import LeftOut
 from hfprobe.errors import AudioError, DatasetError
 
 SAMPLING_RATE = 16000
@@ -22,7 +22,7 @@ class TestSet:
         waveforms: float32 ``(samples,)`` each, at 16 kHz.
         texts: Transcripts.
         speakers: Speaker ids.
-        failures: Utterances that could not be used, by reason.
+        failures: Utterances that could not be used, by reason, with the first names.
     """
 
     __test__ = False  # not a test case, whatever pytest thinks of the name
@@ -31,7 +31,7 @@ class TestSet:
     waveforms: list[np.ndarray] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     speakers: list[str] = field(default_factory=list)
-    failures: Counter = field(default_factory=Counter)
+    failures: LeftOut = field(default_factory=LeftOut)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -63,7 +63,7 @@ def load_test_set(
     """
     chosen = TestSet()
     rows: dict[str, list] = {}
-    first_error = ""
+    most = max_seconds * SAMPLING_RATE
     for row in load_corpus(corpus):
         speaker = row["speaker"] or row["id"]  # a corpus without speakers: every utterance its own
         if speaker not in rows and len(rows) == speakers:
@@ -72,14 +72,16 @@ def load_test_set(
             continue
         if len(rows.get(speaker, ())) == per_speaker:
             continue
+        if not row.get("voice") and row_samples(row) > most:  # for synthetic speech this is a guess
+            chosen.failures.add("too long", row["id"])
+            continue
         try:
             waveform = decode_row(row)
         except (AudioError, DatasetError) as error:
-            chosen.failures["unreadable"] += 1
-            first_error = first_error or f"; the first: {error}"
+            chosen.failures.add(getattr(error, "reason", "not speakable"), row["id"], str(error))
             continue
-        if len(waveform) > max_seconds * SAMPLING_RATE:
-            chosen.failures["too long"] += 1
+        if len(waveform) > most:
+            chosen.failures.add("too long", row["id"])
             continue
         rows.setdefault(speaker, []).append((row["id"], waveform, row["text"]))
     for speaker, items in rows.items():
@@ -89,9 +91,9 @@ def load_test_set(
             chosen.texts.append(text)
             chosen.speakers.append(speaker)
     if not chosen.ids:
-        raise DatasetError(
-            f"no usable utterance in {corpus!r} (left out: {dict(chosen.failures)}{first_error}); check the dataset"
-        )
+        first = f"; the first: {chosen.failures.first_error}" if chosen.failures.first_error else ""
+        left_out = chosen.failures.sentence() or "nothing was read"
+        raise DatasetError(f"no usable utterance in {corpus!r} (left out: {left_out}{first}); check the dataset")
     return chosen
 
 

@@ -7,10 +7,13 @@ import os
 from pathlib import Path
 
 from hfprobe.cli.common import (
+    NOISE_HELP,
+    add_dataset_arguments,
     check_output,
     device_of,
     positive_float,
     positive_int,
+    say_left_out,
     settings,
     share,
     training_device,
@@ -25,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="encoder: a name from `hfprobe encoders`, an ESPnet experiment folder, or a Hub id; random:E for the same "
         "with random weights; may be repeated",
     )  # fmt: skip
-    parser.add_argument("--dataset", required=True, metavar="D", help="e.g. speechocean762:train, librispeech")
+    add_dataset_arguments(parser, "speechocean762:train")
     parser.add_argument("--target", required=True, metavar="T", help="phone, speaker, gender, noise (category) or snr")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for tables, figures and classifiers")
     parser.add_argument(
@@ -61,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--memory", type=positive_float, default=2.0, metavar="GIB",
         help="for the points that are kept, and again for the classifiers (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--noise", metavar="DIR", help="for noise and snr: MUSAN's layout, or 'generated'")
+    parser.add_argument("--noise", metavar="DIR", help=f"for noise and snr: {NOISE_HELP}")
     parser.add_argument("--mdl", action="store_true", help="also description lengths (up to ten more trainings)")
 
 
@@ -72,6 +75,7 @@ def run(args: argparse.Namespace) -> str:
     from hfprobe.analysis.classify_points import GIBIBYTE, Collector
     from hfprobe.cli.train import noise_of
     from hfprobe.data import SpeechStream
+    from hfprobe.data.left_out import LeftOut, all_left_out
     from hfprobe.encoders import AutoSpeechEncoder
     from hfprobe.errors import ConfigError
     from hfprobe.probes.classifier_config import ClassifierTrainingConfig
@@ -104,7 +108,9 @@ def run(args: argparse.Namespace) -> str:
     )  # fmt: skip
     for batch in progress_bar(stream.one_epoch(0), "encoding", "batch"):
         collector.add(batch)
-    collector.left_out["unreadable"] += stream.failures["unreadable"] + stream.failures["not speakable"]
+    lost = stream.failures
+    del lost["too long"]  # the plan has counted those
+    collector.left_out.join(lost)
     answers = classify(
         collector.finish(), args.target, config, args.mdl, args.memory * GIBIBYTE,
         lambda steps: progress_bar(steps, "learning", "step"), accelerator,
@@ -112,6 +118,12 @@ def run(args: argparse.Namespace) -> str:
     if accelerator.is_main_process:
         write_answers(args, answers, config, folder)
         print((folder / "results.md").read_text(encoding="utf-8"))
+        every = answers.facts["left_out"]
+        names = all_left_out([plan.left_out, collector.left_out]).names  # of this process's share
+        for unit in ("utterance", "class"):
+            part = LeftOut({r: n for r, n in every.items() if r.startswith("class ") == (unit == "class")})
+            part.names = names
+            say_left_out(args, part, unit)
     accelerator.wait_for_everyone()
     return f"tables, figures, results.json, results.csv and the classifiers are in {folder}"
 

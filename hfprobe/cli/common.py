@@ -8,10 +8,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from hfprobe.errors import ConfigError, HfprobeError
+from hfprobe.errors import ConfigError, DatasetError, HfprobeError
 from hfprobe.files import write_whole
 
-NOT_SETTINGS = ("config", "debug", "command")
+NOT_SETTINGS = ("config", "debug", "command", "command_line", "last_words")
+NOISE_HELP = "folder in MUSAN's layout, hub:user/name such as hub:corypaik/musan, or 'generated'"
+DATASETS = ("dataset", "dev", "test_dataset")  # options that --columns is for
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +25,59 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--debug", action="store_true", help="show a traceback when something fails")
 
 
+def add_dataset_arguments(parser: argparse.ArgumentParser, example: str) -> None:
+    """``--dataset`` and ``--columns``."""
+    parser.add_argument(
+        "--dataset", required=True, metavar="D",
+        help="librispeech[:config/split] or librispeech:DIR, speechocean762[:split], kaldi:DIR, audiofolder:DIR, "
+        f"parquet:GLOB, espeak, or a Hub id user/name[@revision][:[config/]split]; e.g. {example}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--columns", nargs="+", type=column, metavar="FIELD=COLUMN",
+        help="which columns of the dataset are audio, id, text, speaker, gender and words where they have other names, "
+        "e.g. audio=wav text=sentence speaker=spk",
+    )  # fmt: skip
+
+
+def column(text: str) -> str:
+    """Type of ``--columns``."""
+    from hfprobe.data.columns import parse_columns
+
+    try:
+        parse_columns([text])
+    except DatasetError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
+def _use_columns(args: argparse.Namespace) -> None:
+    """Put ``--columns`` behind the names of the datasets, where `load_corpus` reads them."""
+    if not getattr(args, "columns", None):
+        return
+    from hfprobe.data.columns import join_columns, parse_columns, split_columns
+
+    given = parse_columns(args.columns)
+    for option in DATASETS:
+        value = getattr(args, option, None)
+        if value is not None:
+            name, own = split_columns(value)
+            setattr(args, option, join_columns(name, {**given, **own}))
+    args.columns = None  # said by the names now, and in the configuration that is written
+
+
+def say_left_out(args: argparse.Namespace, left_out, unit: str = "utterance") -> None:
+    """Have the command end with a line on what was left out, by reason and with names; none where it was nothing.
+
+    Args:
+        args: The options of the command.
+        left_out: A `hfprobe.data.left_out.LeftOut`.
+        unit: What is counted.
+    """
+    sentence = left_out.sentence(unit)
+    if sentence:
+        args.last_words = [*getattr(args, "last_words", []), f"left out: {sentence}"]
+
+
 def run_command(module: Any, args: argparse.Namespace, argv: list[str]) -> int:
     """Run ``module.run`` with one-line errors; returns the exit status."""
     args.command_line = "hfprobe " + " ".join(_tidy(word) for word in argv)
@@ -30,7 +85,9 @@ def run_command(module: Any, args: argparse.Namespace, argv: list[str]) -> int:
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
     try:
-        print(module.run(args))
+        _use_columns(args)
+        last_line = module.run(args)
+        print("\n".join([*getattr(args, "last_words", []), last_line]))
         return 0
     except (HfprobeError, OSError) as error:
         if args.debug:
@@ -63,7 +120,7 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
     """The resolved options as plain values, without folders of this machine."""
     plain = {}
     for name, value in sorted(vars(args).items()):
-        if name in (*NOT_SETTINGS, "command_line"):
+        if name in NOT_SETTINGS:
             continue
         plain[name] = [_tidy(str(v)) for v in value] if isinstance(value, list) else value
         if isinstance(value, (str, Path)):
@@ -75,7 +132,7 @@ def write_settings(args: argparse.Namespace, folder: Path) -> None:
     """Write the resolved configuration as ``config.yaml`` beside the results; ``--config`` reads it back."""
     import yaml
 
-    values = {name: value for name, value in vars(args).items() if name not in (*NOT_SETTINGS, "command_line")}
+    values = {name: value for name, value in vars(args).items() if name not in NOT_SETTINGS}
     plain = {
         k: [str(x) for x in v] if isinstance(v, list) else str(v) if isinstance(v, Path) else v
         for k, v in values.items()

@@ -6,21 +6,29 @@ import argparse
 from pathlib import Path
 
 from hfprobe.cli.banks import add_encoder_arguments, add_vocoder_arguments, load_encoders, load_random_floors
-from hfprobe.cli.common import check_output, device_of, positive_float, positive_int, settings, write_settings
+from hfprobe.cli.common import (
+    NOISE_HELP,
+    add_dataset_arguments,
+    check_output,
+    device_of,
+    positive_float,
+    positive_int,
+    say_left_out,
+    settings,
+    write_settings,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     add_encoder_arguments(parser)
-    parser.add_argument(
-        "--dataset", required=True, metavar="D", help="e.g. librispeech:clean/test, speechocean762:test"
-    )
+    add_dataset_arguments(parser, "librispeech:clean/test")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for tables, figures, JSON and CSV")
     parser.add_argument(
         "--snr", nargs="+", default=["clean", "20", "10", "0"], metavar="S",
         help="conditions: clean, or noise at so many dB (default: clean 20 10 0)",
     )  # fmt: skip
-    parser.add_argument("--noise", metavar="DIR", help="noise in MUSAN's layout or 'generated'; its test part is used")
+    parser.add_argument("--noise", metavar="DIR", help=NOISE_HELP + "; its test part is used")
     parser.add_argument("--noise-type", default="any", help="any, noise, music or speech (default: %(default)s)")
     parser.add_argument("--verifier", default="ge2e", help="speaker encoder (default: %(default)s)")
     parser.add_argument(
@@ -105,6 +113,7 @@ def run(args: argparse.Namespace) -> str:
     write_results(results, folder, differences)
     write_settings(args, folder)
     print((folder / "results.md").read_text(encoding="utf-8"))
+    say_left_out(args, test.failures)
     sounds = "; `hfprobe report` makes a page to listen to of it" if args.keep_sounds else ""
     return f"tables, figures, results.json and results.csv are in {folder}{sounds}"
 

@@ -6,20 +6,28 @@ import argparse
 from pathlib import Path
 
 from hfprobe.cli.banks import add_encoder_arguments, load_encoders
-from hfprobe.cli.common import check_output, device_of, positive_float, positive_int, settings, write_settings
+from hfprobe.cli.common import (
+    NOISE_HELP,
+    add_dataset_arguments,
+    check_output,
+    device_of,
+    positive_float,
+    positive_int,
+    say_left_out,
+    settings,
+    write_settings,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     add_encoder_arguments(parser)
-    parser.add_argument(
-        "--dataset", required=True, metavar="D", help="e.g. librispeech:clean/test, speechocean762:test"
-    )
+    add_dataset_arguments(parser, "librispeech:clean/test")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for tables, figures, JSON and CSV")
     parser.add_argument(
         "--snr", nargs="+", default=["20", "10", "0"], metavar="DB", help="noise levels (default: 20 10 0)"
     )
-    parser.add_argument("--noise", metavar="DIR", help="noise in MUSAN's layout or 'generated'; its test part is used")
+    parser.add_argument("--noise", metavar="DIR", help=NOISE_HELP + "; its test part is used")
     parser.add_argument("--noise-type", default="any", help="any, noise, music or speech (default: %(default)s)")
     parser.add_argument("--layers", nargs="+", metavar="L", help="layers (default: all)")
     parser.add_argument("--speakers", type=positive_int, default=40, help="speakers (default: %(default)s)")
@@ -60,6 +68,7 @@ def run(args: argparse.Namespace) -> str:
         rows += _cka(args, pairs, test, conditions, noise, device)
     write_results(args, rows, pairs, test, conditions, noise, device, folder)
     print((folder / "results.md").read_text(encoding="utf-8"))
+    say_left_out(args, test.failures)
     return f"tables, figures, results.json and results.csv are in {folder}"
 
 

@@ -7,7 +7,7 @@ import csv
 import io
 from pathlib import Path
 
-from hfprobe.cli.common import NOT_SETTINGS, check_output, device_of, positive_int, settings
+from hfprobe.cli.common import NOT_SETTINGS, check_output, device_of, positive_int, say_left_out, settings
 from hfprobe.errors import ConfigError, MeasureError
 
 NAMED = 3  # of what is left over, so many are named
@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> str:
     from hfprobe.analysis.score import native_rate, score_files
     from hfprobe.analysis.score_files import match_files
     from hfprobe.analysis.score_speakers import speakers_of
+    from hfprobe.data.left_out import LeftOut
     from hfprobe.progress import progress_bar
     from hfprobe.reports.tables import markdown_tables
     from hfprobe.results import CONDITION, Results, environment_stamp
@@ -107,6 +108,13 @@ def run(args: argparse.Namespace) -> str:
     written = write_scores(args, results, report, quality, targets)
     print(markdown_tables(results.rows))
     print("\n".join(f"note: {notice}" for notice in notices))
+    failed = LeftOut()
+    for clip in report.clips:
+        if clip.failures:
+            failed.add(next(iter(clip.failures.values())), str(clip.name))
+    failed.add("degraded without reference", count=len(pairs.lonely_degraded))
+    failed.add("reference without degraded", count=len(pairs.lonely_references))
+    say_left_out(args, failed, "file")
     return f"results are in {written[0]}; also {', '.join(path.name for path in written[1:])} beside it"
 
 

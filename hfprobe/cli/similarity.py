@@ -6,7 +6,17 @@ import argparse
 import re
 from pathlib import Path
 
-from hfprobe.cli.common import check_output, device_of, positive_float, positive_int, settings, write_settings
+from hfprobe.cli.common import (
+    NOISE_HELP,
+    add_dataset_arguments,
+    check_output,
+    device_of,
+    positive_float,
+    positive_int,
+    say_left_out,
+    settings,
+    write_settings,
+)
 from hfprobe.errors import ConfigError, LayerError
 
 _EPOCH = re.compile(r"(\d+)")
@@ -24,9 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="weight files along the training of the one --encoder, or the experiment folder itself "
         "(default: every *epoch.pth in the folder)",
     )  # fmt: skip
-    parser.add_argument(
-        "--dataset", required=True, metavar="D", help="e.g. librispeech:clean/test, speechocean762:test"
-    )
+    add_dataset_arguments(parser, "librispeech:clean/test")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for tables, figures, JSON and CSV")
     parser.add_argument(
         "--measures", nargs="+", default=["linear_cka", "pwcca"], metavar="M",
@@ -37,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--snr", nargs="+", default=["clean"], metavar="S",
         help="conditions: the first is compared with each of the others, layer by layer (default: clean)",
     )  # fmt: skip
-    parser.add_argument("--noise", metavar="DIR", help="noise in MUSAN's layout or 'generated'; its test part is used")
+    parser.add_argument("--noise", metavar="DIR", help=NOISE_HELP + "; its test part is used")
     parser.add_argument("--noise-type", default="any", help="any, noise, music or speech (default: %(default)s)")
     parser.add_argument(
         "--grid", choices=("mean", "nearest"), default="mean",
@@ -100,6 +108,7 @@ def run(args: argparse.Namespace) -> str:
     write_scores(args, scores, sources, test, folder)
     write_settings(args, folder)
     print((folder / "results.md").read_text(encoding="utf-8"))
+    say_left_out(args, test.failures)
     failed = sum(item.score is None for item in scores)
     left_out = f" ({failed} of {len(scores)} values could not be computed; similarity.csv says why)" if failed else ""
     return f"tables, heat maps, results.json, results.csv and similarity.csv are in {folder}{left_out}"

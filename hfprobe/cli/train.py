@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 
 from hfprobe.cli.common import (
+    NOISE_HELP,
+    add_dataset_arguments,
     check_output,
     device_of,
     positive_float,
     positive_int,
+    say_left_out,
     share,
     training_device,
     write_settings,
@@ -19,13 +23,11 @@ from hfprobe.cli.common import (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     parser.add_argument("--encoder", required=True, metavar="E", help="encoder: see `hfprobe encoders`")
-    parser.add_argument(
-        "--dataset", required=True, metavar="D", help="e.g. librispeech:clean/train.100, audiofolder:DIR"
-    )
+    add_dataset_arguments(parser, "librispeech:clean/train.100")
     parser.add_argument("--output", required=True, metavar="BANK", help="folder for the bank, its log and checkpoints")
     parser.add_argument(
         "--noise", default=None, metavar="DIR",
-        help="folder in MUSAN's layout, 'generated', 'local' (the data folder) or 'none' (default: what is there)",
+        help=NOISE_HELP + ", 'local' (the data folder) or 'none' (default: what is there)",
     )  # fmt: skip
     parser.add_argument(
         "--clean-share", type=share, default=0.25, help="utterances without noise (default: %(default)s)"
@@ -66,8 +68,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dev", metavar="D", help="dataset for a dev loss")
     parser.add_argument(
+        "--workers", type=workers, default=0, metavar="N",
+        help="threads that read and decode ahead; the batches are the same for any number (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
         "--no-resume", dest="resume", action="store_false", help="begin anew even if a checkpoint is there"
     )
+
+
+def workers(text: str) -> int:
+    """Type of ``--workers``."""
+    if not text.isascii() or not text.isdigit() or int(text) > 64:
+        raise argparse.ArgumentTypeError(f"expected a number of threads from 0 to 64, got {text!r}")
+    return int(text)
 
 
 def noise_of(name: str | None, part: str):
@@ -84,6 +97,7 @@ def run(args: argparse.Namespace) -> str:
     from hfprobe.data import NoiseRecipe, SpeechStream
     from hfprobe.encoders import AutoSpeechEncoder
     from hfprobe.errors import DatasetError
+    from hfprobe.files import write_whole
     from hfprobe.probes import ProbeTrainingConfig, train_bank
     from hfprobe.probes.bank_files import RANDOM
 
@@ -109,21 +123,28 @@ def run(args: argparse.Namespace) -> str:
     noise, recipe = noise_of(args.noise, "train"), NoiseRecipe(clean_share=args.clean_share)
     stream = SpeechStream(
         args.dataset, args.batch_size, noise, recipe, args.seed,
-        max_seconds=args.max_seconds, limit=args.limit, rank=rank, world=world,
+        max_seconds=args.max_seconds, limit=args.limit, rank=rank, world=world, workers=args.workers,
     )  # fmt: skip
-    dev = None
+    dev = held_out = None
     if args.dev:
         held_out = SpeechStream(args.dev, args.batch_size, noise, recipe, args.seed + 1, shuffle=False, limit=64)
         dev = list(islice(held_out.one_epoch(0), 8))
-    if next(stream.one_epoch(0), None) is None:
-        left_out = dict(stream.failures)
-        raise DatasetError(f"no usable utterance in {args.dataset!r} (left out: {left_out}); check the dataset")
-    stream.failures.clear()
+    first = stream.one_epoch(0)
+    if next(first, None) is None:
+        found = stream.failures.sentence() or "nothing was read"
+        raise DatasetError(f"no usable utterance in {args.dataset!r} (left out: {found}); check the dataset")
+    first.close()
     bank = train_bank(
         encoder, stream, folder, config,
         layers=args.layers, resume=args.resume, dev_batches=dev, random_twin=twin,
     )  # fmt: skip
     write_settings(args, folder)
-    left_out = f" (utterances left out: {dict(stream.failures)})" if stream.failures else ""
+    say_left_out(args, stream.failures)
+    say_left_out(args, stream.noise_failures, "noise file")
+    if held_out is not None:
+        say_left_out(args, held_out.failures, "dev utterance")
+    if rank == 0:
+        counts = {"utterances": stream.failures, "noise files": stream.noise_failures}
+        write_whole(folder / "left_out.json", json.dumps(counts, indent=2) + "\n")
     floor = f", those of {twin.name} in {folder / RANDOM}" if twin is not None else ""
-    return f"{bank.capacity} probes of {len(bank)} layers of {encoder.name} are in {folder}{floor}{left_out}"
+    return f"{bank.capacity} probes of {len(bank)} layers of {encoder.name} are in {folder}{floor}"

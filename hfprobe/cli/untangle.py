@@ -6,16 +6,24 @@ import argparse
 from pathlib import Path
 
 from hfprobe.cli.banks import add_encoder_arguments
-from hfprobe.cli.common import check_output, device_of, positive_float, positive_int, settings, write_settings
+from hfprobe.cli.common import (
+    NOISE_HELP,
+    add_dataset_arguments,
+    check_output,
+    device_of,
+    positive_float,
+    positive_int,
+    say_left_out,
+    settings,
+    write_settings,
+)
 from hfprobe.errors import ConfigError, LayerError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     add_encoder_arguments(parser, probes=False)
-    parser.add_argument(
-        "--dataset", required=True, metavar="D", help="e.g. librispeech:clean/test, speechocean762:test"
-    )
+    add_dataset_arguments(parser, "librispeech:clean/test")
     parser.add_argument("--by", required=True, choices=("word", "phone", "speaker"), help="what a class is")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for tables, figures, JSON and CSV")
     parser.add_argument("--layers", nargs="+", metavar="L", help="layers (default: all)")
@@ -36,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--snr", nargs="+", default=["clean"], metavar="S",
         help="conditions: clean, or noise at so many dB (default: clean)",
     )  # fmt: skip
-    parser.add_argument("--noise", metavar="DIR", help="noise in MUSAN's layout or 'generated'; its test part is used")
+    parser.add_argument("--noise", metavar="DIR", help=NOISE_HELP + "; its test part is used")
     parser.add_argument("--noise-type", default="any", help="any, noise, music or speech (default: %(default)s)")
     parser.add_argument(
         "--aligner", default="vgg-blstm-baseline", metavar="E",
@@ -102,6 +110,8 @@ def run(args: argparse.Namespace) -> str:
     write(args, results, points, plan, aligner, folder)
     write_settings(args, folder)
     print((folder / "results.md").read_text(encoding="utf-8"))
+    say_left_out(args, plan.left_out)
+    say_left_out(args, points.failures, "point")
     failed = sum(item.geometry is None for item in results)
     left_out = f" ({failed} of {len(results)} layers could not be measured; results.md says why)" if failed else ""
     return f"tables, figures, results.json, results.csv and classes.csv are in {folder}{left_out}"

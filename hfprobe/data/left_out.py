@@ -38,6 +38,8 @@ class LeftOut(Counter):
 
     def add(self, reason: str, name: str = "", error: str = "", count: int = 1) -> None:
         """Note ``count`` things called ``name`` that were left out for ``reason``."""
+        if count == 0:
+            return
         self[reason] += count
         known = self.names.setdefault(reason, [])
         if name and len(known) < NAMES and name not in known:

@@ -8,8 +8,9 @@ from openslr.org/17, unpacked) and any folder of that shape are read by the same
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,12 @@ import torch
 
 from hfprobe.audio.mixing import mix_at_snr
 from hfprobe.data.generated_noise import GENERATED, generate
-from hfprobe.data.locations import local_noise
+from hfprobe.data.left_out import LeftOut
+from hfprobe.data.locations import data_folder, local_noise
 from hfprobe.errors import DatasetError
 
 SAMPLING_RATE = 16000
+MUSAN = "hub:corypaik/musan"
 CATEGORIES = ("noise", "music", "speech")
 SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3")
 FALLBACKS = tuple(i / 8 for i in range(8))  # where else in a file to look for sound
@@ -69,26 +72,32 @@ class NoiseDraw:
 class NoiseCorpus:
     """Noise files by category; ``root`` is ``None`` for noise that is generated from its name.
 
-    Build one with :func:`load_noise`.
+    Build one with :func:`load_noise`. ``left_out`` says which files it did not take, and why.
     """
 
     files: dict[str, tuple[str, ...]]
     root: Path | None
+    left_out: LeftOut = field(default_factory=LeftOut, compare=False)
+
+    def path_of(self, name: str) -> Path:
+        """Where a file lies; a corpus of the Hub fetches it."""
+        return self.root / name
 
     def read(self, name: str, start: float, samples: int) -> np.ndarray:
         """``samples`` samples of one file from ``start`` (fraction of the file), looped where it ends too soon."""
         if self.root is None:
             return generate(name, start, samples)
+        path = self.path_of(name)
         try:
-            return self._read_file(name, start, samples)
+            return self._read_file(name, path, start, samples)
         except sf.LibsndfileError as error:
-            there = (self.root / name).is_file()
+            there = path.is_file()
             state = "is not readable as audio" if there else "is not there any more"
             reason = "unreadable" if there else "missing"
             raise NoiseError(f"noise file {name!r} {state}; remove or replace it", name, reason) from error
 
-    def _read_file(self, name: str, start: float, samples: int) -> np.ndarray:
-        with sf.SoundFile(str(self.root / name)) as file:
+    def _read_file(self, name: str, path: Path, start: float, samples: int) -> np.ndarray:
+        with sf.SoundFile(str(path)) as file:
             total = file.frames
             wanted = -(-samples * file.samplerate // SAMPLING_RATE) + 1
             first = int(start * max(total - wanted, 0)) if total > wanted else int(start * total)
@@ -179,7 +188,7 @@ class NoiseRecipe:
         return NoiseDraw(category, tuple((names[i], float(rng.random())) for i in chosen), snr_db)
 
 
-def _part(names: Sequence[str], part: str) -> tuple[str, ...]:
+def part_of(names: Sequence[str], part: str) -> tuple[str, ...]:
     """Every third file in name order is for testing: a fixed rule that needs no list and holds on any machine."""
     ordered = sorted(names)
     if part == "all":
@@ -191,12 +200,15 @@ def load_noise(source: str | Path | None = None, part: str = "train") -> NoiseCo
     """Open a noise corpus.
 
     Args:
-        source: A folder in MUSAN's layout, ``"generated"`` for noise that is computed (needs no files), or ``None``
-            for the noise of the local data folder, and generated noise where there is none.
+        source: A folder in MUSAN's layout; ``"hub:user/name"`` for a copy of it on the Hub, such as
+            ``"hub:corypaik/musan"`` (see `hfprobe.data.hub_noise`); ``"musan"`` for ``musan/`` in the data folder, or
+            that one on the Hub; ``"generated"`` for noise that is computed (needs no files); or ``None`` for the noise
+            of the data folder, and generated noise where there is none.
         part: ``"train"``, ``"test"`` (every third file of each category in name order; disjoint) or ``"all"``.
 
     Raises:
-        DatasetError: The folder is missing or has no audio in MUSAN's layout, or ``part`` is unknown.
+        DatasetError: The folder is missing or has no audio in MUSAN's layout, ``part`` is unknown, or the Hub cannot be
+            reached.
 
     Example:
         >>> train, test = load_noise("generated", "train"), load_noise("generated", "test")
@@ -207,15 +219,23 @@ def load_noise(source: str | Path | None = None, part: str = "train") -> NoiseCo
         raise DatasetError(f"noise part must be train, test or all, not {part!r}")
     if source is None:
         source = local_noise() or "generated"
+    if str(source) == "musan" and not Path(source).is_dir():
+        beside = data_folder()
+        source = beside / "musan" if beside is not None and (beside / "musan").is_dir() else MUSAN
+    if str(source).startswith("hub:"):
+        from hfprobe.data.hub_noise import load_hub_noise
+
+        return load_hub_noise(str(source).removeprefix("hub:"), part)
     if str(source) == "generated":
-        return NoiseCorpus({category: _part(names, part) for category, names in GENERATED.items()}, None)
+        return NoiseCorpus({category: part_of(names, part) for category, names in GENERATED.items()}, None)
     root = Path(source)
     if not root.is_dir():
+        hint = f", hub:{source} for a repository of the Hub" if re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)) else ""
         raise DatasetError(
-            f"noise folder {str(source)!r} does not exist; give a folder in MUSAN's layout or 'generated'"
+            f"noise folder {str(source)!r} does not exist; give a folder in MUSAN's layout{hint} or 'generated'"
         )
     files = {
-        category: _part(
+        category: part_of(
             [
                 p.relative_to(root).as_posix()
                 for p in (root / category).rglob("*")

@@ -1,38 +1,24 @@
-"""A stream of rows that goes on after a network error at the row where it was, and ends in silence.
+"""A stream of rows that goes on after a network error at the row where it was.
 
-`datasets` reads and remembers its position; what is added here is asking again for longer than the libraries do, and
-closing what is half read before the interpreter goes down (pyarrow's readers complain or abort when they are left).
+`datasets` reads and remembers its position; what is added here is asking again for longer than the libraries do.
 """
 
 from __future__ import annotations
 
-import atexit
 import logging
 import time
-import weakref
 from collections.abc import Iterator
 
 import pyarrow as pa
 from datasets import IterableDataset
 
+from hfprobe.data.closing import closed_at_exit
 from hfprobe.errors import DatasetError
 from hfprobe.network import READING, passes, short
 
 logger = logging.getLogger(__name__)
 
-_HALF_READ: weakref.WeakSet = weakref.WeakSet()
 _DERIVING = ("map", "filter", "take", "skip", "shuffle", "shard", "cast_column", "select_columns", "remove_columns")
-
-
-def _close_half_read() -> None:
-    for rows in list(_HALF_READ):
-        try:
-            rows.close()
-        except (RuntimeError, ValueError):  # it is running in another thread
-            pass
-
-
-atexit.register(_close_half_read)
 
 
 class _BufferRemarks(logging.Filter):
@@ -59,9 +45,7 @@ class Rows(IterableDataset):
     sleep = staticmethod(time.sleep)
 
     def __iter__(self) -> Iterator[dict]:
-        rows = self._patient_rows()
-        _HALF_READ.add(rows)
-        return rows
+        return closed_at_exit(self._patient_rows())
 
     def _patient_rows(self) -> Iterator[dict]:
         state = started = self._starting_state_dict  # None: from the beginning

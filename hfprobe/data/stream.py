@@ -18,6 +18,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from hfprobe.data.ahead import ahead
 from hfprobe.data.batch import SpeechBatch, pad_waveforms
+from hfprobe.data.closing import closed_at_exit
 from hfprobe.data.corpora import decode_row, row_words
 from hfprobe.data.left_out import LeftOut
 from hfprobe.data.mixture import open_corpora
@@ -185,7 +186,8 @@ class SpeechStream(IterableDataset):
             mine = planned.index % self.world == self.rank and planned.index // self.world >= start
             return self._collate(planned.rows, epoch) if mine and planned.rows else _Made()
 
-        made_ahead = ahead(self.plan.batches(epoch, mark), make, self.workers, 2 * self.workers * self.world)
+        depth = 2 * self.workers * self.world
+        made_ahead = closed_at_exit(ahead(self.plan.batches(epoch, mark), make, self.workers, depth))
         try:
             for planned, made in made_ahead:
                 self._left_out.update(planned.left_out)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hfprobe.errors import EncoderError
+from hfprobe.network import call, passes
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -40,10 +41,15 @@ def model_folder(source: str, files: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
+    def download() -> str:
+        return snapshot_download(repository, revision=revision or None, allow_patterns=list(files))
+
     try:
-        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(files)))
-    except (OSError, HFValidationError) as error:
-        # Every error of the Hub's client and of its network layer is an OSError.
+        return Path(call(download, f"fetching {source}"))
+    except Exception as error:
+        # The Hub's client raises OSError; its network layer has errors of its own.
+        if not (isinstance(error, (OSError, HFValidationError)) or passes(error)):
+            raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise EncoderError(
             f"cannot fetch {source} from the Hugging Face Hub ({reason}); check name and connection, or download it "

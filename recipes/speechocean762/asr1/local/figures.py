@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hfprobe.files import write_whole
 from hfprobe.reports.figures import layer_curves, save_figure
+from hfprobe.reports.model import REFERENCE_LAYERS
 from hfprobe.reports.paper import figure_2, figure_4, table_2
 from hfprobe.reports.tables import markdown_tables
 from hfprobe.results import Results
@@ -33,7 +34,8 @@ def main() -> None:
     parser.add_argument("--output", required=True, type=Path)
     args = parser.parse_args()
     first, *others = (Results.from_json(path) for path in args.results)
-    joined = first.joined(*others)
+    # Input, ceiling and the mean-mel floor are the trained encoder's too; a twin adds its layers.
+    joined = first.joined(*(Results(row for row in other if row.layer not in REFERENCE_LAYERS) for other in others))
     args.output.mkdir(parents=True, exist_ok=True)
     tables = [table_2(joined.rows, intervals=intervals).to_markdown() for intervals in (False, True)]
     write_whole(args.output / "table2.md", "\n".join(tables))

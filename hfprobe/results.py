@@ -26,7 +26,7 @@ from hfprobe.errors import HfprobeError
 from hfprobe.files import write_whole
 
 METRICS = (
-    "eer", "mindcf", "stoi", "estoi", "pesq", "pesq_nb", "si_sdr", "log_mel", "wer", "cer", "her", "mel_l1",
+    "eer", "mindcf", "stoi", "estoi", "pesq", "pesq_nb", "si_sdr", "log_mel", "wer", "cer", "her", "mushra", "mel_l1",
     "stoi_input", "estoi_input", "pesq_input", "pesq_nb_input", "si_sdr_input", "log_mel_input",
     "mean_cca", "svcca", "pwcca", "linear_cka", "linear_cka_debiased", "rbf_cka", "minibatch_cka", "rsa",
     "accuracy", "control_accuracy", "selectivity", "mdl", "compression",

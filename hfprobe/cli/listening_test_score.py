@@ -68,12 +68,12 @@ def score_ratings(args: argparse.Namespace, folder: Path, key, gathered, machine
     """Ratings: mean mark by layer."""
     from hfprobe.files import write_whole
     from hfprobe.listening.score_ratings import score_marks
-    from hfprobe.reports.listening_results import raters_csv, ratings_markdown
+    from hfprobe.reports.listening_results import listeners_csv, ratings_markdown
 
     score = score_marks(key, gathered.sheets, args.seed)
     notes = [*gathered.notes, *score.notes]
     written = _write(args, folder, key, score, notes, {}, ratings_markdown(score), (), "mushra")
-    write_whole(folder / "listeners.csv", raters_csv(score))
+    write_whole(folder / "listeners.csv", listeners_csv(score))
     return written
 
 

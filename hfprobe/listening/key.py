@@ -26,14 +26,14 @@ class KeyItem:
         cell: What it is about.
         choices: What can be chosen, or is rated.
         right: The right choice; None for rating items.
-        stimuli: What each choice of a rating item is: clip name to layer (``reference`` and ``anchor`` among them).
+        stimuli: What each choice of a rating item is; None for triplets.
     """
 
     role: str
     cell: Cell
     choices: tuple[str, ...]
     right: str | None = None
-    stimuli: Mapping[str, str] | None = None
+    stimuli: Mapping[str, Cell] | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,9 @@ def read_key(path: str | Path) -> Key:
                 Cell(str(entry["encoder"]), str(entry["layer"]), str(entry["condition"])),
                 tuple(map(str, entry["choices"])),
                 entry.get("right"),
-                entry.get("stimuli"),
+                {clip: Cell(*map(str, each)) for clip, each in entry["stimuli"].items()}
+                if "stimuli" in entry
+                else None,
             )
             for item, entry in content["items"].items()
         }

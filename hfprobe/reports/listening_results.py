@@ -8,12 +8,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from hfprobe.listening.score import Separation, TripletScore
+from hfprobe.listening.score_ratings import RatingScore
 from hfprobe.reports.figures import families
 from hfprobe.reports.model import measurements
 from hfprobe.reports.panels import MUTED, add_legend, draw_panel, drawing, lay_out, style_of
@@ -36,7 +38,8 @@ def figure_2b(rows: Iterable[Any], machine: Iterable[Any] = (), metric: str = "h
     Raises:
         ReportError: Rows contradict one another.
     """
-    chosen = tuple(row for row in measurements(rows) if row.metric == metric)
+    # The low-pass anchor belongs to no encoder, and to no depth.
+    chosen = tuple(row for row in measurements(rows) if row.metric == metric and row.layer != "lowpass")
     orders = layer_orders(chosen)
     encoders = set(orders)
     eer = tuple(row for row in measurements(machine) if row.metric == "eer" and row.encoder in {*encoders, "-", ""})
@@ -158,7 +161,36 @@ def _listeners(score: TripletScore) -> Table:
         )
         for each in score.listeners
     )  # fmt: skip
-    return Table("Listeners", ("listener", "answers", "HER (%)", "catch items wrong", "seconds per item", ""), body, labels=1)
+    return Table(
+        "Listeners", ("listener", "answers", "HER (%)", "catch items wrong", "seconds per item", ""), body, labels=1
+    )
+
+
+def ratings_markdown(score: RatingScore) -> str:
+    """Tables of a quality test."""
+    counted = [each for each in score.listeners if not each.excluded]
+    marks = tuple(
+        (
+            each.cell.encoder, each.cell.condition, each.cell.layer, _number(each.mean),
+            MISSING if each.low is None else f"{each.low:.1f} to {each.high:.1f}", str(each.n), str(each.n_failed),
+        )
+        for each in score.cells
+    )  # fmt: skip
+    header = ("encoder", "condition", "layer", "mean mark", "95 % (over listeners)", "n", "failed")
+    raters = tuple(
+        (
+            each.listener, str(each.n), _number(each.mean), f"{each.missed} of {each.n}",
+            MISSING if each.seconds is None else f"{each.seconds:.0f}", "left out" if each.excluded else "counts",
+        )
+        for each in score.listeners
+    )  # fmt: skip
+    names = ("listener", "items", "mean mark", "hidden reference below 90", "seconds per item", "")
+    tables = [
+        Table("Quality by layer, 0 (bad) to 100 (like the reference)", header, marks, labels=3),
+        Table("Listeners", names, raters, labels=1),
+    ]
+    lines = [f"{len(counted)} of {len(score.listeners)} listeners count.", ""]
+    return "\n".join([*lines, *(table.to_markdown() for table in tables)]) + "\n"
 
 
 def separations_csv(score: TripletScore) -> str:
@@ -183,9 +215,9 @@ def separations_csv(score: TripletScore) -> str:
     return _csv(names, rows)
 
 
-def listeners_csv(score: TripletScore) -> str:
+def listeners_csv(score: TripletScore | RatingScore) -> str:
     """All listeners as CSV."""
-    names = ("listener", "n", "errors", "catch_n", "catch_errors", "seconds", "excluded")
+    names = [field.name for field in fields(score.listeners[0])]
     rows = [["" if getattr(each, name) is None else getattr(each, name) for name in names] for each in score.listeners]
     return _csv(names, rows)
 
@@ -196,6 +228,10 @@ def _csv(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     writer.writerow(names)
     writer.writerows(rows)
     return buffer.getvalue()
+
+
+def _number(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.1f}"
 
 
 def _percent(value: float | None) -> str:

@@ -47,6 +47,7 @@ METRICS = {
     "wer": Metric("WER", True, 2, "words the recogniser gets wrong"),
     "cer": Metric("CER", True, 2, "characters the recogniser gets wrong"),
     "her": Metric("HER", True, 2, "listeners who name the wrong speaker: at 0 % all voices are told apart"),
+    "mushra": Metric("MUSHRA", False, 1, "quality by listeners, 0 (bad) to 100 (like the reference)"),
     "mel_l1": Metric("mel L1", False, 3, "mean absolute difference of the log-mel spectrograms, 0 is equal"),
     "accuracy": Metric("accuracy", True, 1, "test points that a classifier on this layer names right"),
     "control_accuracy": Metric("control accuracy", True, 1, "the same classifier where labels are drawn by type"),

@@ -111,7 +111,9 @@ def test_random_weights_come_from_a_run_of_their_own():
     main, _, random, _ = sound_tables(text)
     value = next(row.value for row in twin if (row.layer, row.condition, row.metric) == ("conv1", "clean", "stoi"))
     assert random[0]["layer"] == "`conv1`" and random[0]["STOI"].startswith(f"{value:.3f} ")
-    assert random[0]["WER (%)"].startswith("87.5") and "WER (%)" not in main[0]
+    last = [r.value for run in (evaluation(), twin) for r in run if (r.layer, r.condition, r.metric) == ("lstm2", "clean", "stoi")]
+    assert f"STOI from `lstm2`: {last[0]:.3f} trained, **{last[1]:.3f}** with random weights." in text
+    assert "read by the trained recogniser" in text and random[0]["WER (%)"].startswith("87.5") and "WER (%)" not in main[0]
     # Input and ceiling of the other run belong to other clips.
     assert main[0]["STOI"].startswith("0.111 ")
     assert all(result.metric_value < 101 for result in ModelCard(text).data.eval_results)

@@ -221,6 +221,20 @@ def highlights(measured: Measured) -> list[str]:
     return said
 
 
+def twin_highlights(measured: Measured) -> list[str]:
+    """One sentence per highlighted measure: the last layer with trained and with random weights."""
+    condition, last = next(iter(measured.conditions), ""), next(reversed(measured.layers), "")
+    said = []
+    for metric in highlighted(measured):
+        info = info_of(metric)
+        trained, random = (at(rows, last, condition, metric) for rows in (measured.sounds, measured.twins))
+        if trained and random and trained.value is not None and random.value is not None:
+            values = [info.text(row.value) + (" %" if info.percent else "") for row in (trained, random)]
+            sides = f"{values[0]} trained, **{values[1]}** with random weights"
+            said.append(f"{info.label} from {text.code(last)}: {sides}.")
+    return said
+
+
 def _of(side: str) -> str:
     return {"input": "for the recordings themselves", "ceiling": "for the ceiling"}[side]
 

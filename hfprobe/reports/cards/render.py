@@ -27,6 +27,7 @@ TEMPLATE = "model_card.md.j2"
 # What a reader asks first about a training; everything else is in the longer list.
 _FIRST = ("dataset", "noise", "clean_share", "steps", "batch_size", "frames_per_batch", "learning_rate", "hidden_dim",
           "num_layers", "max_seconds", "seed", "device", "mixed_precision", "minutes")  # fmt: skip
+_TRIALS = {"all": "all pairs of clips as trials", "balanced": "as many pairs of one speaker as of two"}
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ def _context(facts: CardFacts, measured: Measured, picture: str | None, samples:
         "listen": _listen(facts),
         "shell_source": shlex.quote(facts.source),
         "twins": number_tables.twin_tables(measured),
+        "twin_highlights": number_tables.twin_highlights(measured),
+        "twin_words": any(row.metric in ("wer", "cer") for row in measured.twins),
         "twin_differences": setting_differences(first, twin) if first and twin and first is not twin else [],
         "recognition": number_tables.recognition_table(measured),
         "others": number_tables.other_tables(measured),
@@ -191,9 +194,11 @@ def _test_set(run: Results | None) -> str:
     if isinstance(left_out, dict) and left_out:
         parts.append("; left out: " + text.markdown(text.number(left_out)))
     made = []
-    for name, words in (("verifier", "speakers verified by"), ("vocoder", "sound made by"), ("trials", "trials:")):
+    for name, words in (("verifier", "speakers verified by"), ("vocoder", "sound made by")):
         if isinstance(config.get(name), str):
             made.append(f"{words} {text.markdown(config[name])}")
+    if config.get("trials") in _TRIALS:
+        made.append(_TRIALS[config["trials"]])
     return "; ".join(filter(None, (" ".join(parts), *made)))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from hfprobe.errors import HubError
+from hfprobe.errors import HfprobeError, HubError
 from hfprobe.hub.messages import chain, explain, kinds, scrub
 from hfprobe.network import Retry, passes
 
@@ -56,6 +56,35 @@ def check_token(token: object) -> None:
         )
 
 
+_patience: float | None = None  # seconds; what the hook below gives to requests, None for as they are
+
+
+def _be_patient(request: Any) -> None:
+    """Give a request our time-out where it has none or a longer one: most of the client's calls wait for ever."""
+    if _patience is not None:
+        given = request.extensions.get("timeout") or {}
+        limits = {part: min(given.get(part) or _patience, _patience) for part in ("connect", "read", "write", "pool")}
+        request.extensions = {**request.extensions, "timeout": limits}
+
+
+def _hooked(client: Any) -> Any:
+    hooks = client.event_hooks
+    if _be_patient not in hooks.get("request", []):
+        client.event_hooks = {**hooks, "request": [*hooks.get("request", []), _be_patient]}
+    return client
+
+
+def _hook_clients() -> None:
+    """Hook the client's connection, and those that it opens after an error."""
+    from huggingface_hub import get_session, set_client_factory
+    from huggingface_hub.utils import _http
+
+    make = getattr(_http, "_GLOBAL_CLIENT_FACTORY", None)
+    if make is not None and make is getattr(_http, "default_client_factory", None):
+        set_client_factory(lambda: _hooked(make()))
+    _hooked(get_session())
+
+
 @contextmanager
 def quiet_client(seconds: float | None = None) -> Iterator[None]:
     """Keep the client from waiting for ever, and from logging what `explain` says in one line.
@@ -63,20 +92,20 @@ def quiet_client(seconds: float | None = None) -> Iterator[None]:
     Args:
         seconds: Longest wait for the next bytes; HF_HUB_DOWNLOAD_TIMEOUT (10 s) where None.
     """
-    from huggingface_hub import constants, get_session
+    global _patience
+    from huggingface_hub import constants
 
-    # Most of the client's calls have no time-out of their own: a server that stalls would stall its caller.
-    session = get_session()
-    logger, before = logging.getLogger("huggingface_hub"), session.timeout
+    _hook_clients()
+    logger, before = logging.getLogger("huggingface_hub"), _patience
     level = logger.level
-    session.timeout = seconds if seconds is not None else constants.HF_HUB_DOWNLOAD_TIMEOUT
+    _patience = seconds if seconds is not None else float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
     logger.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        session.timeout = before
+        _patience = before
         logger.setLevel(level)
 
 
@@ -91,20 +120,20 @@ def _wait(error: BaseException, planned: float) -> float:
     return planned
 
 
-def call(action: Callable[[], T], retry: Retry = RETRY) -> T:
+def call(action: Callable[[], T], retry: Retry | None = None) -> T:
     """Call, and again after a pause where the network or the server failed in a way that may pass.
 
     What the client has itself asked for several times in vain, because nothing came, is not asked for again.
 
     Args:
         action: What to do; repeatable.
-        retry: How often, and how long to wait; longer where the server's ``Retry-After`` says so, up to
-            `LONGEST_RETRY_AFTER`.
+        retry: How often, and how long to wait, `RETRY` where None; longer where the server's ``Retry-After`` says so,
+            up to `LONGEST_RETRY_AFTER`.
 
     Returns:
         What ``action`` returns.
     """
-    for planned in retry.waits():
+    for planned in (retry or RETRY).waits():
         try:
             return action()
         except Exception as error:
@@ -126,11 +155,11 @@ def explained(
     The client's own error stays attached (``--debug`` shows it) unless it, or one that it came from, holds a secret.
 
     Raises:
-        HubError: As said; `HubError` s from inside pass as they are.
+        HubError: As said; hfprobe's own errors from inside pass as they are.
     """
     try:
         yield
-    except HubError:
+    except HfprobeError:
         raise
     except Exception as problem:
         told = error(explain(problem, repo_id, revision, token))

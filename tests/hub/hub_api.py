@@ -138,6 +138,8 @@ class Handler(BaseHTTPRequestHandler):
         if kind == "corrupt" and content:
             place = min(fault.after, len(content) - 1)
             content = content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :]
+        if kind == "lost":
+            return self._hang_up()
         self.log.status = status
         self.send_response(status)
         for name, value in headers.items():

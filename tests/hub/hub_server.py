@@ -26,7 +26,7 @@ from hub_store import Blob, Repo, is_lfs
 
 __all__ = ["READ_TOKEN", "USER", "WRITE_TOKEN", "Fault", "Hub", "Repo", "Request"]
 
-KINDS = ("status", "stall", "drop", "cut", "truncate", "corrupt")
+KINDS = ("status", "stall", "drop", "lost", "cut", "truncate", "corrupt")
 
 
 @dataclass
@@ -38,6 +38,7 @@ class Fault:
         kind: ``"status"``: the answer is ``status``, with ``Retry-After`` where ``retry_after`` is given;
             ``"stall"``: after ``after`` bytes of the body (or before the answer, if 0) nothing comes for ``seconds``;
             ``"drop"``: the connection is closed without an answer, after ``after`` bytes of the request's body were read;
+            ``"lost"``: the server does what it was asked to and closes the connection without an answer;
             ``"cut"``: the headers promise the whole body, the connection is closed after ``after`` bytes of it;
             ``"truncate"``: the body and the promised length are ``after`` bytes, as if that were all;
             ``"corrupt"``: all the bytes come, but that at ``after`` is another one.

@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "listening-test": "let people listen: make a test of whose voice a layer keeps, and score the answers",
     "report": "lay the results of several runs side by side, layer by layer, in one page",
     "card": "write the model card of a bank or an encoder from its files and results",
+    "push": "push a probe bank with its card to the Hugging Face Hub, in one commit",
     "encoders": "list the encoders and layers that hfprobe knows",
 }
 

@@ -24,7 +24,7 @@ MODEL_KEYS = (
 ).split()
 TRAINING_KEYS = (
     "seed max_epoch num_iters_per_epoch optim optim_conf scheduler scheduler_conf grad_clip accum_grad "
-    "hf_train hf_valid hf_noise hf_clean_share hf_batch hf_max_seconds unit_start"
+    "hf_train hf_valid hf_noise hf_clean_share hf_batch hf_max_seconds hf_speeds unit_start"
 ).split()
 PREFIXES = ("frontend.", "normalize.", "preencoder.", "encoder.", "ctc.")
 
@@ -50,7 +50,7 @@ def ship(training: Path, output: Path, weights: str = "latest.pth") -> Path:
     full = yaml.safe_load((training / "config.yaml").read_text(encoding="utf-8"))
     config = {key: full[key] for key in MODEL_KEYS if key in full}
     config["normalize_conf"] = {}  # mean and deviation are buffers among the weights
-    config["training"] = {key: _portable(full[key]) for key in TRAINING_KEYS if full.get(key) is not None}
+    config["training"] = {key: _portable(full[key]) for key in TRAINING_KEYS if full.get(key) not in (None, [])}
     config["training"]["weights"] = weights
     state = torch.load(training / weights, map_location="cpu", weights_only=True)
     kept = {}
@@ -103,7 +103,10 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--weights", default="latest.pth")
     args = parser.parse_args()
-    folder = ship(args.training, args.output, args.weights)
+    try:
+        folder = ship(args.training, args.output, args.weights)
+    except EncoderError as error:
+        raise SystemExit(f"hfprobe.asr.ship: error: {error}") from None
     size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
     print(f"wrote {folder} ({size:.1f} MB)")
 

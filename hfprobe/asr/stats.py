@@ -11,6 +11,7 @@ import torch
 
 from hfprobe.data import NoiseRecipe, SpeechStream, load_noise, weighted_corpora
 from hfprobe.encoders.espnet.frontend import DeltaFrontend, valid_frames
+from hfprobe.errors import HfprobeError
 from hfprobe.files import whole_file
 
 
@@ -36,15 +37,21 @@ def main() -> None:
     """``python -m hfprobe.asr.stats --corpus NAME [NAME@WEIGHT ...] --output feats_stats.npz``."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--corpus", nargs="+", required=True)
-    parser.add_argument("--noise", default=None, help="noise folder, 'generated', 'local' or nothing")
+    parser.add_argument("--noise", default=None, help="noise folder, 'generated', 'local' or none")
     parser.add_argument("--batches", type=int, default=80)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
-    noise = None if args.noise is None else load_noise(None if args.noise == "local" else args.noise)
-    stream = SpeechStream(weighted_corpora(args.corpus), 16, noise, NoiseRecipe(clean_share=0.5), seed=args.seed)
+    try:
+        noise = None
+        if args.noise not in (None, "none"):
+            noise = load_noise(None if args.noise == "local" else args.noise)
+        stream = SpeechStream(weighted_corpora(args.corpus), 16, noise, NoiseRecipe(clean_share=0.5), seed=args.seed)
+        stats = feature_stats(stream, args.batches)
+    except HfprobeError as error:
+        raise SystemExit(f"hfprobe.asr.stats: error: {' '.join(str(error).split())}") from None
     with whole_file(args.output) as place:
-        np.savez(place, **feature_stats(stream, args.batches))
+        np.savez(place, **stats)
     print(f"wrote {args.output}")
 
 

@@ -13,16 +13,20 @@ from espnet2.tasks.abs_task import optim_classes
 from espnet2.tasks.asr import ASRTask
 from espnet2.utils.types import str2bool, str_or_none
 
-from hfprobe.asr.iterators import CharTokens, StreamIterFactory
+from hfprobe.asr.augment import check_speeds, register_specaug
+from hfprobe.asr.history import HistoryTrainer, check_history
+from hfprobe.asr.iterators import StreamIterFactory
 from hfprobe.asr.optim import by_width
 from hfprobe.asr.start import start_recogniser
 from hfprobe.asr.teacher import teach
+from hfprobe.asr.tokens import build_tokens
 from hfprobe.asr.unpacked import channels_last, unpack_lstms
 from hfprobe.data import NoiseRecipe, SpeechStream, load_noise, weighted_corpora
 from hfprobe.encoders.espnet.frontend import register
 from hfprobe.errors import ConfigError
 
 register()
+register_specaug()
 
 
 class StreamASRTask(ASRTask):
@@ -30,6 +34,8 @@ class StreamASRTask(ASRTask):
 
     Run it with ``python -m hfprobe.asr.train --config conf/train.yaml --output_dir exp/NAME``.
     """
+
+    trainer = HistoryTrainer
 
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser):
@@ -44,6 +50,20 @@ class StreamASRTask(ASRTask):
         group.add_argument("--hf_clean_share", type=float, default=0.25, help="share of utterances without noise")
         group.add_argument("--hf_batch", type=int, default=8, help="utterances per batch")
         group.add_argument("--hf_max_seconds", type=float, default=16.0, help="longer utterances are left out")
+        group.add_argument(
+            "--hf_pool", type=int, default=256,
+            help="utterances read ahead, sorted by length and mixed; more where neighbours are one speaker's",
+        )  # fmt: skip
+        group.add_argument("--hf_workers", type=int, default=0, help="threads that read, decode and mix ahead")
+        group.add_argument(
+            "--hf_speeds", type=float, nargs="*", default=[],
+            help="play each training utterance at one of these speeds, e.g. 0.9 1.0 1.1",
+        )  # fmt: skip
+        group.add_argument(
+            "--hf_history", type=int, default=0,
+            help="keep the weights at about N points of training, evenly spaced on a logarithmic axis, as "
+            "<step>step.pth (0: none)",
+        )  # fmt: skip
         group.add_argument(
             "--unpacked_lstm", type=str2bool, default=True, help="faster LSTMs and convolutions on CPUs, equal numbers"
         )
@@ -60,6 +80,8 @@ class StreamASRTask(ASRTask):
 
     @classmethod
     def build_model(cls, args: argparse.Namespace):
+        check_history(args)
+        check_speeds(args.hf_speeds)
         model = super().build_model(args)
         if getattr(args, "unit_start", False):
             start_recogniser(model)
@@ -98,9 +120,14 @@ class StreamASRTask(ASRTask):
             recipe=NoiseRecipe(clean_share=args.hf_clean_share),
             seed=args.seed,
             shuffle=train,
+            pool=args.hf_pool,
             max_seconds=args.hf_max_seconds,
             limit=None if train else args.hf_valid_limit,
             rank=distributed_option.dist_rank or 0 if distributed_option.distributed else 0,
             world=distributed_option.dist_world_size or 1 if distributed_option.distributed else 1,
+            workers=args.hf_workers,
         )
-        return StreamIterFactory(stream, CharTokens(args.token_list), args.num_iters_per_epoch if train else None)
+        tokens = build_tokens(args.token_type, args.token_list, args.bpemodel)
+        if not train:
+            return StreamIterFactory(stream, tokens)
+        return StreamIterFactory(stream, tokens, args.num_iters_per_epoch, check_speeds(args.hf_speeds))

@@ -25,15 +25,19 @@ def quiet_nltk() -> None:
 
 
 def main(cmd: list[str] | None = None) -> None:
-    """Train; ``cmd`` replaces the command line."""
+    """Train; ``cmd`` replaces the command line. What a user can repair is said in one line, with exit status 1."""
     quiet_nltk()
     import torch
 
     # Gradients that fade to denormal numbers in the LSTMs make a CPU step up to five times slower; zero is as good.
     torch.set_flush_denormal(True)
     from hfprobe.asr.task import StreamASRTask
+    from hfprobe.errors import HfprobeError
 
-    StreamASRTask.main(cmd=cmd)
+    try:
+        StreamASRTask.main(cmd=cmd)
+    except HfprobeError as error:
+        raise SystemExit(f"hfprobe.asr.train: error: {' '.join(str(error).split())}") from None
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import yaml
 from hfprobe.asr.iterators import CharTokens, StreamIterFactory
 from hfprobe.asr.ship import ship
 from hfprobe.asr.stats import feature_stats
+from hfprobe.asr.train import main
 from hfprobe.data import SpeechStream, load_corpus
 from hfprobe.data.corpora import row_samples
 from hfprobe.encoders import AutoSpeechEncoder
@@ -42,6 +43,11 @@ CONFIG = {
     "hf_valid_limit": 2,
     "hf_noise": "generated",
     "hf_batch": 2,
+    "hf_speeds": [0.9, 1.1],
+    "hf_history": 4,
+    "hf_workers": 1,
+    "specaug": "delta",
+    "specaug_conf": {"apply_time_warp": False, "freq_mask_width_range": [0, 10], "time_mask_width_range": [0, 10]},
     "num_iters_per_epoch": 3,
     "best_model_criterion": [["valid", "loss", "min"]],
     "num_workers": 0,
@@ -55,7 +61,7 @@ def train(folder, *options):
     command += ["--output_dir", str(folder / "exp"), "--normalize_conf", f"stats_file={folder}/stats.npz", *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=300, check=False, cwd=folder
+        command, env=environment, capture_output=True, text=True, timeout=600, check=False, cwd=folder
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout + done.stderr
@@ -83,6 +89,54 @@ def test_training_writes_and_resumes(trained):
     assert all(torch.isfinite(value).all() for value in second.values())
     # Three steps of AdamW at a rate of 0.001 go on from the first epoch's weights: a new start would be far away.
     assert 0 < max(moved.values()) < 0.02
+
+
+def test_history_is_kept_along_training_and_read_by_similarity(trained):
+    from hfprobe.cli.similarity import checkpoint_label, checkpoints_of
+
+    folder = trained[0] / "exp"
+    # One epoch of three steps, then a second one: each training keeps its points, and its end.
+    assert {path.name for path in folder.glob("*step.pth")} == {f"{n}step.pth" for n in (1, 2, 3, 6)}
+    for step, epoch in ((3, 1), (6, 2)):
+        one, other = (
+            torch.load(folder / f"{name}.pth", weights_only=True) for name in (f"{step}step", f"{epoch}epoch")
+        )
+        assert one.keys() == other.keys() and all(torch.equal(value, other[key]) for key, value in one.items())
+    found, files = checkpoints_of([str(folder)], ["*step.pth"])
+    assert found == folder and [checkpoint_label(file) for file in files] == ["1step", "2step", "3step", "6step"]
+    encoder = AutoSpeechEncoder.from_pretrained(folder, weights=files[1].name)
+    batch = next(iter(SpeechStream("espeak:test", batch_size=1)))
+    assert torch.isfinite(encoder(batch.waveforms, batch.lengths).hidden_states[-1]).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--hf_history", "1"], "--hf_history must be 0"),
+        (["--hf_history", "5", "--num_iters_per_epoch", "none"], "give --num_iters_per_epoch"),
+        (["--hf_speeds", "9"], "--hf_speeds must be between"),
+        (["--hf_max_seconds", "0.1"], r"epoch 1 has no usable utterance \(left out: {'too long': "),
+        (["--token_type", "bpe"], "token_type bpe needs a sentencepiece model"),
+    ],
+)
+def test_what_a_user_can_repair_is_one_line(trained, tmp_path, options, message):
+    folder = trained[0]
+    given = [
+        "--config",
+        f"{folder}/train.yaml",
+        "--ngpu",
+        "0",
+        "--output_dir",
+        str(tmp_path / "exp"),
+        "--max_epoch",
+        "1",
+    ]
+    try:
+        with pytest.raises(SystemExit, match=f"^hfprobe.asr.train: error: .*{message}") as caught:
+            main([*given, "--normalize_conf", f"stats_file={folder}/stats.npz", *options])
+    finally:
+        torch.set_flush_denormal(False)
+    assert "\n" not in str(caught.value.code)
 
 
 @torch.no_grad()

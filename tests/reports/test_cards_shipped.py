@@ -50,35 +50,53 @@ def test_all_that_ships_has_a_card_and_nothing_else_has():
 
 COLUMNS = {"EER (%)": ("eer", 100, 1), "STOI": ("stoi", 1, 3), "ESTOI": ("estoi", 1, 3), "PESQ": ("pesq", 1, 2),
            "WER (%)": ("wer", 100, 1), "CER (%)": ("cer", 100, 1)}  # fmt: skip
+METRICS = {metric for metric, _, _ in COLUMNS.values()}
 
 
-def rows_of(name):
-    """Rows of an encoder in its results file, read without hfprobe, by place; input and ceiling belong to all."""
-    for file in sorted(RESULTS.glob("*/evaluation.json")):
-        rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
+def rows_of(name, file):
+    """Rows of an encoder in the files of this name, read without hfprobe, by place; input and ceiling belong to all."""
+    for path in sorted(RESULTS.glob(f"*/{file}")):
+        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
         if any(row["encoder"] == name for row in rows):
-            kept = [row for row in rows if row["encoder"] in (name, "-")]
+            kept = [row for row in rows if row["encoder"] in (name, "-") and row["metric"] in METRICS]
             return {(row["layer"], row["condition"], row["metric"]): row for row in kept}
-    raise AssertionError(f"no results of {name}")
+    return {}
 
 
-@pytest.mark.parametrize("kind, name", SHIPPED)
-def test_every_number_of_the_results_file_is_in_the_card(kind, name):
-    text, rows = card_of(kind, name).read_text(encoding="utf-8"), rows_of(name)
+def shown(text, rows):
+    """Places whose value, as the file has it, stands in the first table of its condition; any other value fails."""
     seen = set()
     for condition in {condition for _, condition, _ in rows}:
         head = "**Clean speech**" if condition == "clean" else f"({condition})</summary>"
         table = text.split(head, 1)[1].split("Each value is from")[0].strip()
-        header, _, *lines = ([cell.strip(" `") for cell in line.split("|")[1:-1]] for line in table.splitlines() if line[:1] == "|")
+        header, _, *lines = (
+            [cell.strip(" `") for cell in line.split("|")[1:-1]] for line in table.splitlines() if line[:1] == "|"
+        )
         for line in lines:
             for label, cell in list(zip(header, line, strict=True))[1:]:
                 metric, scale, digits = COLUMNS[label]
                 place = (line[0].split(" ")[0], condition, metric)
-                low, value, high = (f"{scale * rows[place][key]:.{digits}f}" for key in ("ci_low", "value", "ci_high"))
-                assert cell == (value if low == value == high else f"{value} ({low} to {high})"), place
+                row = rows[place]
+                low, value, high = (
+                    "–" if row[key] is None else f"{scale * row[key]:.{digits}f}" for key in ("ci_low", "value", "ci_high")
+                )
+                expected = value if low in ("–", value) and high == low else f"{value} ({low} to {high})"
+                # Counts follow where they are not those of the column.
+                counts = f", n {row['n']:,}, {row['n_failed']} failed"
+                assert cell in (expected, expected + counts), place
                 seen.add(place)
-    assert seen == {place for place in rows if place[2] in {metric for metric, _, _ in COLUMNS.values()}}
-    assert len(seen) > 100
+    return seen
+
+
+@pytest.mark.parametrize("kind, name", SHIPPED)
+def test_every_number_of_the_results_file_is_in_the_card(kind, name):
+    text, rows = card_of(kind, name).read_text(encoding="utf-8"), rows_of(name, "evaluation.json")
+    assert shown(text, rows) == set(rows) and len(rows) > 100
+    twin = rows_of(f"random:{name}", "random.json") or rows_of(f"random:{name}", "evaluation.json")
+    assert bool(twin) == ("### With random weights" in text)
+    if twin:
+        of_layers = {place for place in twin if place[0] not in ("input", "ceiling", "floor")}
+        assert shown(text.split("### With random weights")[1], twin) == of_layers and len(of_layers) > 50
 
 
 @pytest.mark.parametrize("kind, name", SHIPPED)

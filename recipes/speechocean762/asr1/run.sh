@@ -18,6 +18,7 @@ probe_steps=1400        # optimiser steps per bank
 speakers=20             # test speakers of stage 7
 per_speaker=4
 utterances=600          # utterances of the training set that stage 9 classifies
+aligner=vgg-blstm-baseline # recogniser that tells stage 9 when words and phones are spoken
 ngpu=0
 python=${PYTHON:-python}
 . ../../utils/parse_options.sh
@@ -126,7 +127,7 @@ if [ $stage -le 9 ] && [ $stop_stage -ge 9 ]; then
     pair=(--encoder "$r" --encoder "$b")
     for target in phone speaker gender noise snr; do
       mdl=$([ $target = phone ] && [ "$arch" = blstm ] && echo --mdl || true)  # wide layers take long
-      hfprobe classify "${pair[@]}" --encoder "random:$r" --aligner "$b" --dataset "$train_set" --noise "$noise" \
+      hfprobe classify "${pair[@]}" --encoder "random:$r" --aligner "$aligner" --dataset "$train_set" --noise "$noise" \
         --target $target --limit "$utterances" $mdl --output "$knows/$target"
     done
     hfprobe invariance "${pair[@]}" --probes "$exp/banks/$(name_of "$arch" robust)" \
@@ -134,7 +135,7 @@ if [ $stage -le 9 ] && [ $stop_stage -ge 9 ]; then
       --snr 20 10 0 --speakers "$speakers" --per-speaker "$per_speaker" --output "$knows/invariance"
     for by in word phone speaker; do
       points=$([ $by = speaker ] && echo 10 || echo 20)  # a test speaker has ten utterances
-      hfprobe untangle "${pair[@]}" --encoder "random:$r" --aligner "$b" --dataset "$test_set" --by $by \
+      hfprobe untangle "${pair[@]}" --encoder "random:$r" --aligner "$aligner" --dataset "$test_set" --by $by \
         --classes 20 --points "$points" --output "$knows/by_$by"
     done
     hfprobe report "$exp/evaluation/$arch" "$knows"/{phone,speaker,gender,noise,snr,invariance} \

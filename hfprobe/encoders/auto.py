@@ -14,11 +14,13 @@ from torch import nn
 from hfprobe.encoders.base import SpeechEncoder
 from hfprobe.encoders.capture import Tap
 from hfprobe.encoders.random_weights import random_name, split_random
-from hfprobe.errors import EncoderError
+from hfprobe.errors import EncoderError, HubError
+from hfprobe.hub.download import Snapshot, fetch
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # Never Python files, and no pickle where there is something safer.
 _HUB_FILES = ("*.yaml", "*.pth", "*.safetensors", "*.json", "*.txt", "*.model")
+_TEXTS, _TEXT_LIMIT = (".json", ".yaml", ".txt"), 50_000_000  # bytes; tokenizers have some ten million
 # The same weights once more in another precision.
 _HUB_DUPLICATES = ("*.fp32-*.safetensors", "*.fp16.safetensors", "*.bf16.safetensors")
 
@@ -268,23 +270,25 @@ def _unknown(name: str, problem: str) -> str:
 
 def _fetch(repo_id: str, revision: str | None) -> Path:
     """A repository with all that its family needs."""
-    folder = _download(repo_id, revision, _HUB_FILES)
-    family = next((family for family in FAMILIES.values() if family.matches(folder)), None)
-    more = family.more_files(folder) if family is not None else ()
-    return _download(repo_id, revision, (*_HUB_FILES, *more)) if more else folder
+    snapshot = _download(repo_id, revision, _HUB_FILES)
+    family = next((family for family in FAMILIES.values() if family.matches(snapshot.folder)), None)
+    more = family.more_files(snapshot.folder) if family is not None else ()
+    if more:
+        # Of the same commit, even if the branch moved on meanwhile.
+        snapshot = _download(repo_id, snapshot.commit or revision, (*_HUB_FILES, *more))
+    return snapshot.folder
 
 
-def _download(repo_id: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
+def _download(repo_id: str, revision: str | None, patterns: tuple[str, ...]) -> Snapshot:
     """Fetch files of a repository from the Hub (or its cache)."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
     try:
-        folder = snapshot_download(
-            repo_id, revision=revision, allow_patterns=list(patterns), ignore_patterns=list(_HUB_DUPLICATES)
-        )
-    except (OSError, HFValidationError) as error:
-        # Every error of the Hub's client and of its network layer is an OSError.
-        reason = " ".join(str(error).split())[:200]
-        raise EncoderError(_unknown(repo_id, f"could not be fetched from the Hub ({reason})")) from error
-    return Path(folder)
+        return fetch(repo_id, revision, patterns, _HUB_DUPLICATES, check=_check_sizes)
+    except HubError as error:
+        raise EncoderError(f"encoder {repo_id!r} could not be fetched from the Hub: {error}") from error
+
+
+def _check_sizes(files: dict[str, int]) -> None:
+    """Refuse texts that would fill the memory when they are read."""
+    for path, size in files.items():
+        if path.endswith(_TEXTS) and (size or 0) > _TEXT_LIMIT:
+            raise HubError(f"expected at most {_TEXT_LIMIT:,} bytes in {path}, got {size:,}; do not use this encoder")

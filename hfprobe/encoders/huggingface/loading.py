@@ -24,6 +24,7 @@ from hfprobe.encoders.huggingface.text import find_tokens
 from hfprobe.encoders.huggingface.waveform import SpeechT5Encoder, WaveformEncoder
 from hfprobe.encoders.huggingface.whisper import WhisperEncoder
 from hfprobe.errors import EncoderError
+from hfprobe.hub.safety import refuse_code
 
 SAMPLING_RATE = 16000
 # Where the feature extractor is described, in the order in which transformers looks.
@@ -218,9 +219,11 @@ def _read_json(file: Path) -> dict[str, Any]:
     """A JSON file that holds a dictionary."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise EncoderError(f"expected JSON in {file}, could not read it: {reason}") from error
     if not isinstance(content, dict):
         raise EncoderError(f"expected a dictionary in {file}, got {type(content).__name__}: download it again")
+    # Only classes of transformers are built here: a file that asks for others would silently get something else.
+    refuse_code(content, file, EncoderError)
     return content

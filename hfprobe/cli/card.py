@@ -10,7 +10,7 @@ from typing import Any
 
 from hfprobe.cli.card_facts import bank_facts, encoder_facts, kind_of, read_about
 from hfprobe.cli.common import check_output, device_of, positive_float, positive_int
-from hfprobe.errors import ConfigError, HfprobeError
+from hfprobe.errors import BankError, ConfigError, HfprobeError
 
 CARD = "README.md"
 SHIPPED_FOLDERS = {"encoder": "encoders", "bank": "banks"}
@@ -126,8 +126,34 @@ def load_facts(source: str, kind: str | None = None, encoder_source: str | None 
     bank, encoder = ProbeBank.from_pretrained(source), None
     if encoder_source or bank.encoder in AutoSpeechEncoder.shipped():
         encoder = AutoSpeechEncoder.from_pretrained(encoder_source or bank.encoder)
-        bank.check(encoder)
+        try:
+            bank.check(encoder)
+        except BankError:
+            if encoder_source:
+                raise
+            encoder = None  # somebody's own encoder of that name
     return bank_facts(source, bank, encoder, encoder_source, repo_id), encoder, bank
+
+
+def card_text(source: str, kind: str | None = None, results: Sequence[Any] = (), repo_id: str | None = None) -> str:
+    """The card of a bank or an encoder as text, for whoever pushes it; nothing is written.
+
+    Args:
+        source: Shipped name, folder or repository.
+        kind: ``bank`` or ``encoder``; found out if None.
+        results: Result files, see `hfprobe.reports.cards.load_results`.
+        repo_id: Repository that it goes to, from which the card's code then loads.
+
+    Returns:
+        The text, without a figure and sounds.
+
+    Example:
+        >>> 'ProbeBank.from_pretrained("user/probes")' in card_text("blstm-robust", repo_id="user/probes")
+        True
+    """
+    from hfprobe.reports.cards import render_card
+
+    return render_card(load_facts(source, kind, repo_id=repo_id)[0], results)
 
 
 def _pair(args: argparse.Namespace, facts: Any, encoder: Any, bank: Any) -> tuple:

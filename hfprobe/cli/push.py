@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> str:
     check_branch(args.revision)
     folder = _folder(args.bank)
     bank = open_bank_folder(folder)
-    made = None if CARD in bank.files else _default_card(bank, args.repo_id)
+    made = None if CARD in bank.files else _default_card(bank, args)
     _check_card(made, folder)
     _show(bank, made, args)
     if args.dry_run:
@@ -59,15 +59,16 @@ def _folder(name: str) -> Path:
     return folder
 
 
-def _default_card(bank, repo_id: str) -> str:
-    """A short card for a bank that has none."""
-    from hfprobe.probes import ClassifierBank, ProbeBank
-    from hfprobe.probes.bank_card import classifier_card, default_card
+def _default_card(bank, args: argparse.Namespace) -> str:
+    """A card for a bank that has none: without results, which only `hfprobe card` is given."""
+    from hfprobe.cli.card import card_text
+    from hfprobe.probes import ClassifierBank
+    from hfprobe.probes.bank_card import classifier_card
     from hfprobe.probes.bank_index import CLASSIFIERS
 
     if bank.kind == CLASSIFIERS:
-        return classifier_card(ClassifierBank.from_pretrained(bank.folder), repo_id)
-    return default_card(ProbeBank.from_pretrained(bank.folder), repo_id)
+        return classifier_card(ClassifierBank.from_pretrained(bank.folder), args.repo_id)
+    return card_text(args.bank, "bank", repo_id=args.repo_id)
 
 
 def _check_card(made: str | None, folder: Path) -> None:
@@ -88,7 +89,7 @@ def _show(bank, made: str | None, args: argparse.Namespace) -> None:
 
     sizes = {file: (bank.folder / file).stat().st_size for file in bank.files}
     if made is not None:
-        sizes = {f"{CARD} (made now; `hfprobe card` writes a full one)": len(made.encode("utf-8")), **sizes}
+        sizes = {f"{CARD} (made now; `hfprobe card --results` adds numbers)": len(made.encode("utf-8")), **sizes}
     seen = "private" if args.private else "public if it is new"
     print(f"to {args.repo_id} ({seen}), branch {args.revision or 'main'}:")
     for file, size in sizes.items():

@@ -32,6 +32,11 @@ def add_dataset_arguments(parser: argparse.ArgumentParser, example: str) -> None
         help="librispeech[:config/split] or librispeech:DIR, speechocean762[:split], kaldi:DIR, audiofolder:DIR, "
         f"parquet:GLOB, espeak, or a Hub id user/name[@revision][:[config/]split]; e.g. {example}",
     )  # fmt: skip
+    add_columns_argument(parser)
+
+
+def add_columns_argument(parser: argparse.ArgumentParser) -> None:
+    """``--columns``, for the options in `DATASETS`."""
     parser.add_argument(
         "--columns", nargs="+", type=column, metavar="FIELD=COLUMN",
         help="which columns of the dataset are audio, id, text, speaker, gender and words where they have other names, "

@@ -10,7 +10,15 @@ from __future__ import annotations
 import argparse
 import time
 
-from hfprobe.cli.common import check_output, device_of, positive_int, training_device, write_settings
+from hfprobe.cli.common import (
+    add_columns_argument,
+    check_output,
+    device_of,
+    positive_int,
+    say_left_out,
+    training_device,
+    write_settings,
+)
 
 ARCHITECTURE = "blstm"
 KINDS = ("baseline", "robust")
@@ -23,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dataset", metavar="D", help="speech to train and test on, e.g. audiofolder:DIR (default: what is there)"
     )
     parser.add_argument("--test-dataset", metavar="D", help="speech to test on (default: the test part of --dataset)")
+    add_columns_argument(parser)
     parser.add_argument(
         "--noise", metavar="DIR", help="noise in MUSAN's layout, or 'generated' (default: what is there)"
     )
@@ -114,4 +123,6 @@ def run(args: argparse.Namespace) -> str:
     run = run_of(folder.name or "demo", results, views, folder=folder)
     written = write_page([run], folder, "What does each layer hear?", notes)
     write_settings(args, folder)
+    say_left_out(args, stream.failures, "training utterance")  # both encoders learned from the same
+    say_left_out(args, test.failures, "test utterance")
     return f"done in {time.monotonic() - start:.0f} s; open {written}"

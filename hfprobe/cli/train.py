@@ -95,6 +95,7 @@ def run(args: argparse.Namespace) -> str:
     from itertools import islice
 
     from hfprobe.data import NoiseRecipe, SpeechStream
+    from hfprobe.data.left_out import all_left_out
     from hfprobe.encoders import AutoSpeechEncoder
     from hfprobe.errors import DatasetError
     from hfprobe.files import write_whole
@@ -124,6 +125,7 @@ def run(args: argparse.Namespace) -> str:
     stream = SpeechStream(
         args.dataset, args.batch_size, noise, recipe, args.seed,
         max_seconds=args.max_seconds, limit=args.limit, rank=rank, world=world, workers=args.workers,
+        share="auto",
     )  # fmt: skip
     dev = held_out = None
     if args.dev:
@@ -140,11 +142,12 @@ def run(args: argparse.Namespace) -> str:
     )  # fmt: skip
     write_settings(args, folder)
     say_left_out(args, stream.failures)
-    say_left_out(args, stream.noise_failures, "noise file")
+    noises = all_left_out([stream.noise_failures, *([noise.left_out] if noise is not None else [])])
+    say_left_out(args, noises, "noise file")
     if held_out is not None:
         say_left_out(args, held_out.failures, "dev utterance")
     if rank == 0:
-        counts = {"utterances": stream.failures, "noise files": stream.noise_failures}
+        counts = {"utterances": stream.failures, "noise files": noises}
         write_whole(folder / "left_out.json", json.dumps(counts, indent=2) + "\n")
     floor = f", those of {twin.name} in {folder / RANDOM}" if twin is not None else ""
     return f"{bank.capacity} probes of {len(bank)} layers of {encoder.name} are in {folder}{floor}"

@@ -34,6 +34,10 @@ def utterance_seed(seed: int, epoch: int, utterance: str) -> np.random.Generator
     return np.random.default_rng([seed, epoch, zlib.crc32(utterance.encode())])
 
 
+def _suits_shards(dataset, world: int, limit: int | None) -> bool:
+    return getattr(dataset, "remote", False) and limit is None and dataset.num_shards >= world
+
+
 @dataclass
 class _Made:
     """A batch, None where no row of it is usable, and what was left out of it: ``(name, reason, error)``."""
@@ -59,6 +63,10 @@ class SpeechStream(IterableDataset):
         limit: Use only the first ``limit`` rows of the corpus.
         rank: This process among ``world`` processes; each gets its own share of the batches.
         world: Number of processes.
+        share: What is shared out among processes. ``"batches"``: each reads all rows and decodes its part, and the
+            batches are the same for any number of processes. ``"shards"``: each reads some files only, as suits what
+            comes over a network; epochs then differ in length. ``"auto"``: shards where the corpus comes from the Hub,
+            has one for each process and is not limited.
         workers: Threads that read, decode and mix ahead; the batches are the same for any number. (In a worker process
             of torch's ``DataLoader(stream, batch_size=None, num_workers=N)`` a stream reads that worker's shards: every
             utterance comes once, in other batches.)
@@ -91,6 +99,7 @@ class SpeechStream(IterableDataset):
         world: int = 1,
         workers: int = 0,
         epochs: int | None = None,
+        share: str = "batches",
     ):
         if batch_size < 1 or pool < 1:
             raise ConfigError(f"batch_size and pool must be at least 1, not {batch_size} and {pool}")
@@ -99,9 +108,17 @@ class SpeechStream(IterableDataset):
                 f"need 0 <= rank < world, seed >= 0 and workers >= 0, not rank {rank}, world {world}, seed {seed}, "
                 f"workers {workers}"
             )
+        if share not in ("batches", "shards", "auto"):
+            raise ConfigError(f"share must be batches, shards or auto, not {share!r}")
         dataset = open_corpora(corpus, seed)
+        if world == 1 or (share == "auto" and not _suits_shards(dataset, world, limit)):
+            share = "batches"
         if limit is not None:
             dataset = dataset.take(limit)
+        if share != "batches":
+            if dataset.num_shards < world:
+                raise ConfigError(f"{world} processes cannot share {dataset.num_shards} shards; share batches")
+            dataset, rank, world = dataset.shard(world, rank, contiguous=False), 0, 1
         if shuffle:
             # Only the order of shards is left to `datasets`: its reading of several shards at once starts threads and
             # sleeps five seconds whenever an iterator is dropped. Rows are mixed in `BatchPlan`.
@@ -113,6 +130,11 @@ class SpeechStream(IterableDataset):
         self._noise_left_out: dict[str, str] = {}
         self._first_error = ""
         self.epoch, self.position, self._mark = 0, 0, Mark()
+
+    @property
+    def shards(self) -> int:
+        """Files, or other parts of the corpus, that this process reads."""
+        return getattr(self.plan.dataset, "num_shards", 1)
 
     @property
     def failures(self) -> LeftOut:
@@ -149,7 +171,8 @@ class SpeechStream(IterableDataset):
 
     def _settings(self) -> dict[str, Any]:
         names = ("batch_size", "seed", "shuffle", "pool", "max_seconds")
-        return {**{name: getattr(self.plan, name) for name in names}, "rank": self.rank, "world": self.world}
+        own = {"rank": self.rank, "world": self.world, "shards": self.shards}
+        return {**{name: getattr(self.plan, name) for name in names}, **own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state.

@@ -222,7 +222,7 @@ def test_losses_are_counted_and_made_up_for(corpus):
     assert first not in points.utterances
     row = next(row for row in corpus if row["id"] == first)
     row["audio"] = row["audio"][:30]
-    assert gather("word", plan).failures == {"unreadable": lost}
+    assert gather("word", plan).failures == {"cut off": lost}
     names = {point.utterance for point in plan.points["WA"]}
     points = gather("word", plan, aligner=Aligner(names))
     assert "WA" not in points.labels and points.lost >= 8

@@ -213,6 +213,9 @@ alone = [list(batch.ids) for batch in make(noise=None).one_epoch(1)]
 for workers in (0, 2):
     streams = [make(noise=None, rank=rank, world=2, workers=workers) for rank in (0, 1)]
     result[f"threads {workers}"] = [[list(batch.ids) for batch in stream.one_epoch(1)] for stream in streams]
+streams = [make(noise=None, rank=rank, world=2, share="auto") for rank in (0, 1)]
+assert [stream.shards for stream in streams] == [1, 1]  # each reads one of the two tables
+result["shards"] = [[list(batch.ids) for batch in stream.one_epoch(1)] for stream in streams]
 loaders = [
     DataLoader(make(noise=None, rank=rank, world=2, epochs=1), batch_size=None, num_workers=2, multiprocessing_context="fork")
     for rank in (0, 1)
@@ -222,7 +225,7 @@ result["alone"] = alone
 """
     )
     expected = sorted(set(names(1, 0, 20)) - {names(1, 0, 20)[3]})
-    for kind in ("threads 0", "threads 2", "processes 2"):
+    for kind in ("threads 0", "threads 2", "shards", "processes 2"):
         ids = [name for share in shares[kind] for batch in share for name in batch]
         assert sorted(ids) == expected, kind
         assert all(share for share in shares[kind])

@@ -57,7 +57,7 @@ def score_choices(args: argparse.Namespace, folder: Path, key, gathered, machine
     score = score_triplets(key, gathered.sheets, args.catch_errors, args.seed)
     notes = [*gathered.notes, *score.notes]
     correlation = rank_correlation(score, machine)
-    agreement = {"alpha": score.alpha, "spearman_with_eer": correlation}
+    agreement = {"overall": score.overall._asdict(), "alpha": score.alpha, "spearman_with_eer": correlation}
     written = _write(args, folder, key, score, notes, agreement, triplet_markdown(score, correlation), machine, "her")
     write_whole(folder / "separations.csv", separations_csv(score))
     write_whole(folder / "listeners.csv", listeners_csv(score))

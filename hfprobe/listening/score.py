@@ -93,6 +93,7 @@ class TripletScore:
     Attributes:
         cells: By encoder, condition and layer, in the order of the key; natural speech (catch items) last.
         listeners: All, also those who do not count.
+        overall: Error rate over all test items.
         alpha: Agreement on all test items, or None.
         separations: All pairs of layers.
         notes: What a reader should know.
@@ -100,6 +101,7 @@ class TripletScore:
 
     cells: tuple[CellScore, ...]
     listeners: tuple[ListenerScore, ...]
+    overall: HumanErrorRate
     alpha: float | None
     separations: tuple[Separation, ...]
     notes: tuple[str, ...]
@@ -146,9 +148,10 @@ def score_triplets(
     if has_catch:
         notes.append("layer 'input' is the catch items, by which listeners were chosen: its low rate is by design")
     tests = [name for name, item in key.items.items() if item.role == "test"]
+    overall = _rate(key, tests, counted)
     tested = [each for each in cells if each.cell.layer != "input"]
     return TripletScore(
-        tuple(cells), tuple(listeners), _alpha(key, tests, counted), tuple(_separations(tested)), tuple(notes)
+        tuple(cells), tuple(listeners), overall, _alpha(key, tests, counted), tuple(_separations(tested)), tuple(notes)
     )
 
 
@@ -171,12 +174,13 @@ def _excluded(each: ListenerScore, most: float) -> str:
 
 
 def _cell(key: Key, cell: Cell, names: Sequence[str], sheets: Sequence[Sheet], seed: int) -> CellScore:
-    answers = [sheet.answers.get(name) for sheet in sheets for name in names]
-    right = [key.items[name].right for _ in sheets for name in names]
-    choices = {choice for name in names for choice in key.items[name].choices}
-    rate = her(answers, right, tuple(choices))
-    by = [sheet.listener for sheet in sheets for _ in names]
-    given = [(float(a != r), who) for a, r, who in zip(answers, right, by, strict=True) if a is not None]
+    rate = _rate(key, names, sheets)
+    given = [
+        (float(sheet.answers[name] != key.items[name].right), sheet.listener)
+        for sheet in sheets
+        for name in names
+        if sheet.answers.get(name) is not None
+    ]
     bounds = None
     if len({who for _, who in given}) > 1:
         errors, groups = zip(*given, strict=True)
@@ -184,6 +188,13 @@ def _cell(key: Key, cell: Cell, names: Sequence[str], sheets: Sequence[Sheet], s
         # Where all are right, or all wrong, every draw is the same: that says nothing about other listeners.
         bounds = None if interval.low is None or interval.low == interval.high else (interval.low, interval.high)
     return CellScore(cell, rate, bounds, _alpha(key, names, sheets))
+
+
+def _rate(key: Key, names: Sequence[str], sheets: Sequence[Sheet]) -> HumanErrorRate:
+    answers = [sheet.answers.get(name) for sheet in sheets for name in names]
+    right = [key.items[name].right for _ in sheets for name in names]
+    choices = {choice for name in names for choice in key.items[name].choices}
+    return her(answers, right, tuple(choices))
 
 
 def _alpha(key: Key, names: Sequence[str], sheets: Sequence[Sheet]) -> float | None:
@@ -240,8 +251,18 @@ def _separation(one: CellScore, other: CellScore) -> Separation:
     difference, low, high = rate_difference(errors[0], other.rate.n, errors[1], one.rate.n)
     if difference == 0:
         return Separation(one.cell, other.cell, 0.0, low, high, None, None)
-    # Newcombe's interval reaches the root of the two squared half widths: each may be the gap by the root of 2.
-    half = min(abs(difference) / 2**0.5, 0.499)
-    needed = max(items_needed(half, each.rate.value) for each in (one, other))
+    needed = _needed(one.rate.value, other.rate.value)
     more = 0 if low > 0 or high < 0 else max(1, needed - min(one.rate.n, other.rate.n))
     return Separation(one.cell, other.cell, difference, low, high, needed, more)
+
+
+def _needed(one: float, other: float) -> int:
+    """Answers per layer with which Newcombe's interval of these two rates leaves out 0."""
+    # It reaches the root of the two squared half widths: if each is the gap by the root of 2, that is about enough.
+    half = min(abs(other - one) / 2**0.5, 0.499)
+    n = max(items_needed(half, rate) for rate in (one, other))
+    while True:
+        _, low, high = rate_difference(round(other * n), n, round(one * n), n)
+        if low > 0 or high < 0:
+            return n
+        n += max(1, n // 50)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -22,6 +21,7 @@ from hfprobe.listening.make import ListeningTest
 from hfprobe.listening.sounds import SAMPLING_RATE
 from hfprobe.reports.encode import encode_audio
 from hfprobe.reports.model import ReportError
+from hfprobe.reports.room import script_json
 
 TITLES = {"triplet": "Whose voice is it?", "mushra": "How good does it sound?"}
 FORMATS = ("flac", "opus", "wav")
@@ -105,8 +105,8 @@ def _render(test: ListeningTest, clips: Mapping[str, Any], session: int | None, 
         clips = {**clips, "data": {name: data for name, data in clips["data"].items() if name in used}}
     script = _asset("listening.js")
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_asset), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+        loader=jinja2.PackageLoader("hfprobe.reports", "templates"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     return environment.get_template("listening.html.j2").render(
         title=title or TITLES[test.kind],
@@ -116,8 +116,8 @@ def _render(test: ListeningTest, clips: Mapping[str, Any], session: int | None, 
         count=len(test.orders[0]),
         minutes=minutes(test),
         training=len(page["training"]),
-        test=_json(page),
-        clips=_json(clips),
+        test=Markup(script_json(page)),
+        clips=Markup(script_json(clips)),
         style=Markup(_asset("listening.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
@@ -126,11 +126,3 @@ def _render(test: ListeningTest, clips: Mapping[str, Any], session: int | None, 
 
 def _asset(name: str) -> str:
     return resources.files("hfprobe.reports").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def _json(content: Mapping[str, Any]) -> Markup:
-    """JSON inside a script element: without a letter that could end it."""
-    text = json.dumps(content, separators=(",", ":"), allow_nan=False)  # ASCII
-    for letter in "<>&":
-        text = text.replace(letter, f"\\u{ord(letter):04x}")
-    return Markup(text)

@@ -91,6 +91,9 @@ def triplet_markdown(score: TripletScore, correlation: float | None = None) -> s
     """
     counted = [each for each in score.listeners if not each.excluded]
     lines = [f"{len(counted)} of {len(score.listeners)} listeners count.", ""]
+    if (all_in := score.overall).n:
+        bounds = f"{_percent(all_in.ci_low)} to {_percent(all_in.ci_high)}"
+        lines += [f"Human error rate over all items: {_percent(all_in.value)} % (95 % {bounds}, n = {all_in.n}).", ""]
     if score.alpha is not None:
         lines += [f"Agreement of the listeners (Krippendorff's alpha, 1 is full, 0 is chance): {score.alpha:.2f}.", ""]
     if correlation is not None:

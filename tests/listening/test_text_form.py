@@ -63,6 +63,7 @@ def test_a_sheet_of_sixty_answers_has_the_right_error_rate(kit, tmp_path, form):
     score = score_triplets(key, gather([answers], key, read=read_text_sheet).sheets)
     assert [each.cell.layer for each in score.cells] == ["cnn1", "cnn2", "cnn4", "blstm1", "blstm3", "blstm5"]
     assert [each.rate.value for each in score.cells] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    assert score.overall.value == 15 / 60 and score.overall.n == 60
     assert score.listeners[0].listener == "ann" and score.listeners[0].errors == 15
     assert (score.cells[5].rate.ci_low, score.cells[5].rate.ci_high) == pytest.approx((0.2366, 0.7634), abs=1e-4)
 

@@ -170,6 +170,7 @@ class Panel {
   }
 
   hide() {
+    this.at = null;
     this.tip.hidden = true;
     this.cross.setAttribute("visibility", "hidden");
   }

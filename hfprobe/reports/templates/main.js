@@ -10,15 +10,25 @@ function start() {
     listenForKeys(room);
     window.hfprobeRoom = room;
   }
+  // Charts come into being one by one in idle moments, those in view before the others.
+  const waiting = new Set(document.querySelectorAll("[data-chart], [data-training]"));
+  const show = (place) => {
+    if (!waiting.delete(place)) return;
+    if (place.dataset.chart !== undefined) drawChart(place, data.charts[place.dataset.chart]);
+    else drawTraining(place, data.training[Number(place.dataset.training)]);
+  };
   const watcher = new IntersectionObserver((seen) => {
-    for (const { isIntersecting, target } of seen) {
-      if (!isIntersecting) continue;
-      watcher.unobserve(target);
-      if (target.dataset.chart !== undefined) drawChart(target, data.charts[target.dataset.chart]);
-      else drawTraining(target, data.training[Number(target.dataset.training)]);
-    }
+    for (const { isIntersecting, target } of seen) if (isIntersecting) show(target);
   }, { rootMargin: "600px" });
-  for (const place of document.querySelectorAll("[data-chart], [data-training]")) watcher.observe(place);
+  for (const place of waiting) watcher.observe(place);
+  const idle = window.requestIdleCallback || ((work) => setTimeout(work, 50));
+  const next = () => {
+    const [place] = waiting;
+    if (!place) return;
+    show(place);
+    idle(next);
+  };
+  idle(next);
 }
 
 start();

@@ -96,6 +96,7 @@ class Room {
   }
 
   moved(before) {
+    this.problem = null;
     if (this.playing && this.clip !== before) this.sound(this.engine.source ? null : this.at);
     this.tell("choice");
   }
@@ -148,6 +149,7 @@ class Room {
 
   play(position = this.at >= this.utterance.seconds - 0.02 ? 0 : this.at) {
     this.at = position;
+    this.problem = null;
     this.playing = true;
     this.engine.wake(this.utterance.rate); // within the click: browsers ask for it
     this.sound(position);

@@ -22,8 +22,10 @@ function curveStage(stage, view) {
   const numbers = points.flatMap((point) => point.slice(0, 3).filter(isNumber));
   const [low, high] = [Math.min(...numbers), Math.max(...numbers)];
   let step = 0;
+  let drawn = 0;
   const paint = () => {
-    if (!stage.clientWidth) return;
+    drawn = stage.clientWidth;
+    if (!drawn) return;
     const chart = { axis: view.axis, percent: view.percent, digits: view.digits, low: view.percent ? Math.min(0, low) : low, high };
     const series = [{ label: `checkpoint ${view.steps[step]}`, kind: "layer", encoder: 0, points: view.curves[step] }];
     const panel = new Panel(chart, { title: "", layers: view.layers, series, lines: [] }, Math.min(620, stage.clientWidth));
@@ -35,7 +37,7 @@ function curveStage(stage, view) {
     });
     stage.replaceChildren(panel.element);
   };
-  new ResizeObserver(paint).observe(stage);
+  new ResizeObserver(() => (stage.clientWidth === drawn ? null : paint())).observe(stage);
   return (to) => {
     step = to;
     paint();

@@ -95,12 +95,13 @@ def run(args: argparse.Namespace) -> str:
     from itertools import islice
 
     from hfprobe.data import NoiseRecipe, SpeechStream
-    from hfprobe.data.left_out import all_left_out
+    from hfprobe.data.left_out import by_reason
     from hfprobe.encoders import AutoSpeechEncoder
     from hfprobe.errors import DatasetError
     from hfprobe.files import write_whole
     from hfprobe.probes import ProbeTrainingConfig, train_bank
     from hfprobe.probes.bank_files import RANDOM
+    from hfprobe.probes.classifier_training import gather
 
     config = ProbeTrainingConfig(
         probe=args.probe,
@@ -141,13 +142,19 @@ def run(args: argparse.Namespace) -> str:
         layers=args.layers, resume=args.resume, dev_batches=dev, random_twin=twin,
     )  # fmt: skip
     write_settings(args, folder)
-    say_left_out(args, stream.failures)
-    noises = all_left_out([stream.noise_failures, *([noise.left_out] if noise is not None else [])])
-    say_left_out(args, noises, "noise file")
-    if held_out is not None:
-        say_left_out(args, held_out.failures, "dev utterance")
+    # By name, because what is too long is known to every process.
+    states = gather(stream.state_dict())
+    lost, noises = (
+        by_reason({name: reason for state in states for name, reason in state[kind].items()})
+        for kind in ("left_out", "noise_left_out")
+    )
+    if noise is not None:
+        noises.join(noise.left_out)
     if rank == 0:
-        counts = {"utterances": stream.failures, "noise files": noises}
-        write_whole(folder / "left_out.json", json.dumps(counts, indent=2) + "\n")
+        say_left_out(args, lost)
+        say_left_out(args, noises, "noise file")
+        if held_out is not None:
+            say_left_out(args, held_out.failures, "dev utterance")
+        write_whole(folder / "left_out.json", json.dumps({"utterances": lost, "noise files": noises}, indent=2) + "\n")
     floor = f", those of {twin.name} in {folder / RANDOM}" if twin is not None else ""
     return f"{bank.capacity} probes of {len(bank)} layers of {encoder.name} are in {folder}{floor}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 NAMES = 5
 
@@ -73,6 +73,19 @@ class LeftOut(Counter):
 def _restored(counts: dict, names: dict, first_error: str) -> LeftOut:
     found = LeftOut(counts)
     found.names, found.first_error = names, first_error
+    return found
+
+
+def by_reason(reasons: Mapping[str, str], first_error: str = "") -> LeftOut:
+    """Names and reasons, counted.
+
+    Example:
+        >>> by_reason({"a": "silent", "b": "nan", "c": "silent"}).sentence()
+        '3 utterances (1 nan, 2 silent): a, b, c'
+    """
+    found = LeftOut()
+    for name, reason in reasons.items():
+        found.add(reason, name, first_error)
     return found
 
 

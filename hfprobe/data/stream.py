@@ -20,7 +20,7 @@ from hfprobe.data.ahead import ahead
 from hfprobe.data.batch import SpeechBatch, pad_waveforms
 from hfprobe.data.closing import closed_at_exit
 from hfprobe.data.corpora import decode_row, row_words
-from hfprobe.data.left_out import LeftOut
+from hfprobe.data.left_out import LeftOut, by_reason
 from hfprobe.data.mixture import open_corpora
 from hfprobe.data.noise import NoiseCorpus, NoiseError, NoiseRecipe
 from hfprobe.data.plan import BatchPlan, Mark, Planned
@@ -139,18 +139,12 @@ class SpeechStream(IterableDataset):
     @property
     def failures(self) -> LeftOut:
         """Utterances left out so far, by reason."""
-        return self._report(self._left_out, self._first_error)
+        return by_reason(self._left_out, self._first_error)
 
     @property
     def noise_failures(self) -> LeftOut:
         """Noise files that could not be used so far, by reason."""
-        return self._report(self._noise_left_out)
-
-    def _report(self, reasons: dict[str, str], first_error: str = "") -> LeftOut:
-        report = LeftOut()
-        for name, reason in reasons.items():
-            report.add(reason, name, first_error)
-        return report
+        return by_reason(self._noise_left_out)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the stream is: plain values.

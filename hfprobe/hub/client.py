@@ -166,8 +166,4 @@ def explained(
         # Messages with several lines are the client's; a secret in any of them would be in the traceback.
         shown = [str(inner) for inner in chain(problem)] + [repr(inner) for inner in chain(problem)]
         safe = all(scrub(text, token) == text for text in shown)
-        told.__cause__ = problem if safe else None
-        told.__suppress_context__ = True
-        if not safe:
-            told.__context__ = None
-        raise told  # noqa: B904  the cause was chosen above
+        raise told from (problem if safe else None)

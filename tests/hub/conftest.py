@@ -14,7 +14,7 @@ import torch
 from huggingface_hub import constants
 from transformers import AutoConfig, AutoModel
 import hfprobe
-from hfprobe.probes import *
+from hfprobe.probes import ClassifierBank, ClassifierProbe, HighwayProbe, LinearProbe, MeanProbe, ProbeBank
 from hfprobe import AutoSpeechEncoder
 
 def weights(probe):

@@ -262,7 +262,8 @@ def _needed(one: float, other: float) -> int:
     half = min(abs(other - one) / 2**0.5, 0.499)
     n = max(items_needed(half, rate) for rate in (one, other))
     while True:
-        _, low, high = rate_difference(round(other * n), n, round(one * n), n)
+        # Expected errors need not be whole: rounded, they would be apart by luck at some n and not at the next.
+        _, low, high = rate_difference(other * n, n, one * n, n)
         if low > 0 or high < 0:
             return n
         n += max(1, n // 50)

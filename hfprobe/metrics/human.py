@@ -33,11 +33,11 @@ class HumanErrorRate(NamedTuple):
     n_failed: int
 
 
-def wilson(errors: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson(errors: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a rate: usable at 0, at 1 and for ten answers.
 
     Args:
-        errors: How often it happened.
+        errors: How often it happened; a fraction where it is what one expects.
         n: Out of how many independent answers, at least 1.
         confidence: Share of experiments whose interval holds the true rate.
 
@@ -178,7 +178,7 @@ def items_needed(half_width: float, rate: float = 0.5, confidence: float = 0.95)
 
 
 def rate_difference(
-    errors: int, n: int, other_errors: int, other_n: int, confidence: float = 0.95
+    errors: float, n: int, other_errors: float, other_n: int, confidence: float = 0.95
 ) -> tuple[float, float, float]:
     """How far two independent rates are apart, with the interval that Wilson's bounds of both give.
 
@@ -186,7 +186,7 @@ def rate_difference(
     1998, method 10.
 
     Args:
-        errors: Errors of the first.
+        errors: Errors of the first; a fraction where they are what one expects.
         n: Answers of the first, at least 1.
         other_errors: Errors of the second.
         other_n: Answers of the second, at least 1.

@@ -22,6 +22,7 @@ from hfprobe.reports.panels import MUTED, add_legend, draw_panel, drawing, lay_o
 from hfprobe.reports.tables import MISSING, Table, layer_orders, metric_info, ordered_conditions
 
 GUESSING = 50  # per cent, of triplets
+MOST_MARK = 102  # a little more than 100, so that the best is seen
 
 
 def figure_2b(rows: Iterable[Any], machine: Iterable[Any] = (), metric: str = "her") -> Figure:
@@ -70,10 +71,10 @@ def figure_2b(rows: Iterable[Any], machine: Iterable[Any] = (), metric: str = "h
                 if metric == "her":
                     axes.axhline(GUESSING, color=MUTED, linewidth=0.8, zorder=1)
                     axes.annotate(
-                        "guessing", (1, GUESSING), xycoords=("axes fraction", "data"), ha="right", va="bottom",
+                        "guessing", (0.01, GUESSING), xycoords=("axes fraction", "data"), ha="left", va="bottom",
                         fontsize=7.5, color=MUTED,
                     )  # fmt: skip
-                    axes.set_ylim(0, top)
+                axes.set_ylim(0, top if metric == "her" else MOST_MARK)
         add_legend(figure, list(grid.flat), places)
         lay_out(figure)
     return figure

@@ -102,8 +102,11 @@ def test_what_tells_two_layers_apart(test, key, save):
 
     rate = {each.cell.layer: each.rate for each in score_triplets(key, gather(files, key).sheets).cells}
     n = near.needed
-    errors = [round(rate[layer].value * n) for layer in ("two", "one")]
+    errors = [rate[layer].value * n for layer in ("two", "one")]
     assert near.more == n - 30 and rate_difference(errors[0], n, errors[1], n)[1] > 0
+    # ... and with some fewer it does not.
+    n = round(0.9 * n)
+    assert rate_difference(rate["two"].value * n, n, 0, n)[1] < 0
 
 
 def test_equal_rates_cannot_be_told_apart(test, key, save):

@@ -4,6 +4,7 @@ Contents, from the bottom up (each package imports only from those above it):
 
 - :mod:`hfprobe.errors`: errors that a user can cause and repair; all are ``ValueError`` s.
 - :mod:`hfprobe.files`: files that are whole or not there.
+- :mod:`hfprobe.hub`: fetching from the Hugging Face Hub with checks, pushing in one commit.
 - :mod:`hfprobe.audio`: reading, mixing, log-mel spectrograms and the way back to sound.
 - :mod:`hfprobe.metrics`: verification, recognition and quality measures with bootstrap intervals.
 - :mod:`hfprobe.similarity`: CCA, SVCCA, PWCCA, CKA and RSA, in memory or from a stream in one pass.
@@ -14,7 +15,7 @@ Contents, from the bottom up (each package imports only from those above it):
 - :mod:`hfprobe.data`: corpora, noise and resumable batches of speech.
 - :mod:`hfprobe.probes`: one probe per layer; :class:`HighwayProbe`, :class:`HighwayProbeConfig`, :class:`ProbeBank`.
 - :mod:`hfprobe.asr`: training of recognisers with ESPnet's trainer.
-- :mod:`hfprobe.analysis`: what is left of speaker and words in each layer.
+- :mod:`hfprobe.analysis`: what is left of speaker and words in each layer; :func:`listen` in one line.
 - :mod:`hfprobe.reports`: tables, figures and the page with sound.
 - :mod:`hfprobe.cli`: the ``hfprobe`` command.
 
@@ -32,18 +33,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hfprobe.analysis.listen import listen
     from hfprobe.encoders import AutoSpeechEncoder
     from hfprobe.probes import HighwayProbe, HighwayProbeConfig, ProbeBank
 
 __version__ = "0.1.0"
 
-__all__ = ["AutoSpeechEncoder", "HighwayProbe", "HighwayProbeConfig", "ProbeBank", "__version__"]
+__all__ = ["AutoSpeechEncoder", "HighwayProbe", "HighwayProbeConfig", "ProbeBank", "__version__", "listen"]
 
 _LAZY = {
     "AutoSpeechEncoder": "hfprobe.encoders",
     "HighwayProbe": "hfprobe.probes",
     "HighwayProbeConfig": "hfprobe.probes",
     "ProbeBank": "hfprobe.probes",
+    "listen": "hfprobe.analysis.listen",
 }
 
 

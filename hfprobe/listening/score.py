@@ -257,13 +257,20 @@ def _separation(one: CellScore, other: CellScore) -> Separation:
 
 
 def _needed(one: float, other: float) -> int:
-    """Answers per layer with which Newcombe's interval of these two rates leaves out 0."""
-    # It reaches the root of the two squared half widths: if each is the gap by the root of 2, that is about enough.
-    half = min(abs(other - one) / 2**0.5, 0.499)
-    n = max(items_needed(half, rate) for rate in (one, other))
-    while True:
+    """Fewest answers per layer with which Newcombe's interval of these two rates leaves out 0."""
+
+    def apart(n: int) -> bool:
         # Expected errors need not be whole: rounded, they would be apart by luck at some n and not at the next.
         _, low, high = rate_difference(other * n, n, one * n, n)
-        if low > 0 or high < 0:
-            return n
-        n += max(1, n // 50)
+        return low > 0 or high < 0
+
+    # The interval reaches the root of the two squared half widths: if each is the gap by the root of 2, it is enough.
+    half = min(abs(other - one) / 2**0.5, 0.499)
+    enough = max(items_needed(half, rate) for rate in (one, other))
+    while not apart(enough):
+        enough *= 2
+    few = 0
+    while enough - few > 1:
+        middle = (few + enough) // 2
+        few, enough = (few, middle) if apart(middle) else (middle, enough)
+    return enough

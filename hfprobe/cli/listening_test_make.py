@@ -6,7 +6,16 @@ import argparse
 from pathlib import Path
 
 from hfprobe.cli.banks import add_encoder_arguments, add_vocoder_arguments, load_encoders
-from hfprobe.cli.common import check_output, device_of, positive_float, positive_int, settings, write_settings
+from hfprobe.cli.common import (
+    NOISE_HELP,
+    add_columns_argument,
+    check_output,
+    device_of,
+    positive_float,
+    positive_int,
+    settings,
+    write_settings,
+)
 from hfprobe.errors import ConfigError
 
 FOR_LISTENERS = "for-listeners"
@@ -18,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset", metavar="D", help="natural speech, e.g. librispeech:clean/test, speechocean762:test"
     )
+    add_columns_argument(parser)
     parser.add_argument(
         "--sounds", metavar="CSV",
         help="instead of encoders: sounds that are there, listed with path, speaker, layer, condition, utterance (and "
@@ -34,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--conditions", nargs="+", metavar="C", help="with --sounds: of these conditions only (default: all)"
     )
-    parser.add_argument("--noise", metavar="DIR", help="noise in MUSAN's layout or 'generated'; its test part is used")
+    parser.add_argument("--noise", metavar="DIR", help=NOISE_HELP + "; its test part is used")
     parser.add_argument("--noise-type", default="any", help="any, noise, music or speech (default: %(default)s)")
     parser.add_argument("--layers", nargs="+", metavar="L", help="layers, also ceiling and floor (default: all layers)")
     parser.add_argument(

@@ -14,12 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("answers", nargs="+", metavar="ANSWERS", help="files that listeners saved")
     parser.add_argument(
         "--key", action="append", required=True, metavar="FILE",
-        help="key.json of the test; with --format text a key in text, repeated for several sheets",
+        help="key.json of the test, or a key in text, repeated for several sheets",
     )  # fmt: skip
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for tables, figure, JSON and CSV")
     parser.add_argument(
-        "--format", choices=["json", "text"], default="json",
-        help="text: lines of 'answer', 'item answer', or the paper's kit 'A B X answer' (default: %(default)s)",
+        "--format", choices=["auto", "json", "text"], default="auto",
+        help="of key and answers; text: lines of 'answer', 'item answer', or the paper's kit 'A B X answer' (default: "
+        "text unless the key ends in .json)",
     )  # fmt: skip
     parser.add_argument(
         "--catch-errors", type=share, default=0.25, metavar="SHARE",
@@ -38,7 +39,8 @@ def run(args: argparse.Namespace) -> str:
 
     folder = check_output(args.output)
     machine = Results.from_json(args.results).rows if args.results else ()
-    if args.format == "text":
+    as_text = args.format == "text" or args.format == "auto" and Path(args.key[0]).suffix.lower() != ".json"
+    if as_text:
         key, read = read_text_key(args.key), read_text_sheet
     else:
         if len(args.key) > 1:

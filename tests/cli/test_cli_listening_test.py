@@ -144,10 +144,7 @@ def test_the_papers_form(tmp_path, capsys):
     kit = "".join(f"a/x-layer-3-y/A.flac a/x-layer-3-y/B.flac a/x-layer-3-y/X.flac {n % 2}\n" for n in range(60))
     (tmp_path / "key.txt").write_text(kit)
     (tmp_path / "ann.txt").write_text("".join(f"{n + 1} {n % 2 if n >= 15 else 1 - n % 2}\n" for n in range(60)))
-    assert (
-        score(tmp_path / "ann.txt", "--key", tmp_path / "key.txt", "--format", "text", "--output", tmp_path / "out")
-        == 0
-    )
+    assert score(tmp_path / "ann.txt", "--key", tmp_path / "key.txt", "--output", tmp_path / "out") == 0
     (row,) = Results.from_json(tmp_path / "out" / "results.json")
     assert (row.value, row.n, row.layer) == (0.25, 60, "layer3")
     assert Results.from_json(tmp_path / "out" / "results.json").config["overall"]["value"] == 0.25

@@ -55,21 +55,37 @@ def passes(error: BaseException) -> bool:
         >>> passes(ConnectionResetError()), passes(TimeoutError()), passes(FileNotFoundError("a.wav"))
         (True, True, False)
     """
-    seen: list[BaseException] = []
-    found = False
+    if any(type(one).__name__ == "OfflineModeIsEnabled" for one in _causes(error)):
+        return False
+    status = status_of(error)
+    if status is not None:
+        return status in PASSING_STATUS
+    return any(_is_of_the_network(one) for one in _causes(error))
+
+
+def status_of(error: BaseException) -> int | None:
+    """What the server answered, where an error comes from its answer."""
+    for one in _causes(error):
+        status = getattr(getattr(one, "response", None), "status_code", None)
+        if isinstance(status, int):
+            return status
+    return None
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """An error, the one that it was raised from, and so on."""
+    found: list[BaseException] = []
     inner: BaseException | None = error
-    while inner is not None and inner not in seen:
-        seen.append(inner)
-        if type(inner).__name__ == "OfflineModeIsEnabled":
-            return False
-        response = getattr(inner, "response", None)
-        if isinstance(getattr(response, "status_code", None), int):
-            return response.status_code in PASSING_STATUS
-        # By name: the clients (httpx, httpx2, aiohttp, requests) need not be installed, let alone imported.
-        kinds = {f"{kind.__module__.split('.')[0]}.{kind.__name__}" for kind in type(inner).__mro__}
-        found |= isinstance(inner, (ConnectionError, TimeoutError)) or bool(kinds & _CLIENT_ERRORS)
+    while inner is not None and not any(inner is one for one in found):
+        found.append(inner)
         inner = inner.__cause__ or (None if inner.__suppress_context__ else inner.__context__)
     return found
+
+
+def _is_of_the_network(error: BaseException) -> bool:
+    # By name: the clients (httpx, httpx2, aiohttp, requests) need not be installed, let alone imported.
+    kinds = {f"{kind.__module__.split('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
+    return isinstance(error, (ConnectionError, TimeoutError)) or bool(kinds & _CLIENT_ERRORS)
 
 
 _CLIENT_ERRORS = {

@@ -30,8 +30,8 @@ from hfprobe.data.folders import (
     remote_bytes,
     sound_items,
 )
-from hfprobe.data.librispeech import librispeech_folder, local_folder, split_name
-from hfprobe.data.locations import local_speechocean
+from hfprobe.data.librispeech import FOLDER, librispeech_folder, local_folder, read_genders, split_name
+from hfprobe.data.locations import data_folder, local_speechocean
 from hfprobe.data.sentences import SENTENCES
 from hfprobe.data.synthetic import Voice, draw_voice, draw_voices, record, speak
 from hfprobe.errors import AudioError, DatasetError, HfprobeError
@@ -170,7 +170,14 @@ def _librispeech(which: str, columns: dict[str, str], revision: str | None):
     folder = local_folder(which) if not revision else None
     if folder is not None:
         return librispeech_folder(folder, columns)
-    return _hub(LIBRISPEECH, split_name(which), columns, revision)
+    rows = _hub(LIBRISPEECH, split_name(which), columns, revision)
+    data = data_folder()
+    genders = read_genders(data / FOLDER) if data is not None else {}  # the Hub's copy has none
+    return rows.map(_with_gender, fn_kwargs={"genders": genders}) if genders else rows
+
+
+def _with_gender(row: dict, genders: dict[str, str]) -> dict:
+    return {**row, "gender": row["gender"] or genders.get(row["speaker"], "")}
 
 
 KINDS: dict[str, tuple[Callable, str, str]] = {

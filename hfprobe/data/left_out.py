@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 NAMES = 5
+LONGEST = 100  # characters of a name
 
 
 class LeftOut(Counter):
@@ -42,6 +43,8 @@ class LeftOut(Counter):
             return
         self[reason] += count
         known = self.names.setdefault(reason, [])
+        # Names come from data of anybody's: one line, and nothing that a terminal would obey.
+        name = "".join(c if c.isprintable() else "?" for c in name)[:LONGEST]
         if name and len(known) < NAMES and name not in known:
             known.append(name)
         self.first_error = self.first_error or error

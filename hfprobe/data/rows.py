@@ -14,7 +14,7 @@ from datasets import IterableDataset
 
 from hfprobe.data.closing import closed_at_exit
 from hfprobe.errors import DatasetError
-from hfprobe.network import READING, passes, short
+from hfprobe.network import READING, passes, short, status_of
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,9 @@ class Rows(IterableDataset):
                     return
                 except Exception as error:
                     broken = isinstance(error, (OSError, pa.ArrowException))
-                    if not passes(error) and not (broken and self.remote):
+                    # Over the network, a table that does not fit together may have come in parts.
+                    in_parts = broken and self.remote and status_of(error) is None
+                    if not passes(error) and not in_parts:
                         if broken:
                             raise self._broken_off(error, read) from error
                         raise

@@ -12,6 +12,7 @@ import soundfile as sf
 
 from hfprobe.audio import load_audio
 from hfprobe.data import NoiseRecipe, SpeechStream, load_noise
+from hfprobe.data.left_out import LeftOut
 from hfprobe.errors import AudioError, DatasetError
 
 RATE = 16000
@@ -161,6 +162,13 @@ def test_broken_noise_is_drawn_again_and_counted(tmp_path):
         path.write_bytes(b"rubbish")
     with pytest.raises(DatasetError, match="not readable as audio"):
         run(0)
+
+
+def test_names_cannot_break_the_line_or_the_terminal():
+    left_out = LeftOut()
+    left_out.add("silent", "a\nb\x1b[31m" + "c" * 500)
+    line = left_out.sentence()
+    assert line.startswith("1 utterance (1 silent): a?b?[31mccc") and len(line) < 150
 
 
 def test_left_out_rows_survive_a_checkpoint(tmp_path, good):

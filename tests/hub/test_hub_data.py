@@ -137,6 +137,30 @@ def test_an_outage_that_does_not_end_is_an_error_of_one_line(hub, worker):
     assert "\n" not in result[1] and result[2] == names(1, 0, 10)
 
 
+def test_an_answer_that_will_not_change_is_not_asked_for_again(hub, worker):
+    hub.plant("GET .*resolve.*train.100/0001.parquet", "status", status=403, times=10**6)
+    result = worker.run("""
+        from hfprobe.data import load_corpus
+        waits.clear()
+        result = refused(lambda: list(load_corpus("librispeech:clean/train.100"))) + [waits]
+    """)
+    assert result[0] == "DatasetError" and "cannot be read on after 10 rows" in result[1] and result[2] == []
+
+
+def test_genders_come_from_the_data_folder(hub, worker, tmp_path):
+    (tmp_path / "LibriSpeech").mkdir()
+    (tmp_path / "LibriSpeech" / "SPEAKERS.TXT").write_text("200 | F | test-clean | 8 | A Reader\n")
+    genders = worker.run("""
+        import os
+        from hfprobe.data import load_corpus
+        os.environ["HFPROBE_DATA"], before = data, os.environ.get("HFPROBE_DATA")
+        result = [row["gender"] for row in load_corpus("librispeech:clean/test")]
+        os.environ.pop("HFPROBE_DATA")
+        os.environ.update({"HFPROBE_DATA": before} if before is not None else {})
+    """, data=tmp_path)  # fmt: skip
+    assert genders == ["f"] * 4
+
+
 def test_a_server_that_is_busy_at_first_is_asked_again(hub, worker):
     hub.plant(f"GET /api/datasets/{LIBRISPEECH}", "status", status=503, times=2)
     assert worker.run(READ, spec="librispeech:clean/test") == names(2, 0, 4)

@@ -13,6 +13,7 @@ from hfprobe.cli.common import (
     device_of,
     positive_float,
     positive_int,
+    say_left_out,
     settings,
     write_settings,
 )
@@ -180,4 +181,5 @@ def encoder_sounds(args: argparse.Namespace, device: str):
     vocoder = load_vocoder(args.vocoder, args.iterations, device)
     noise = noise_of(args.noise, "test") if any(c.snr_db is not None for c in conditions) else None
     test = load_test_set(args.dataset, args.speakers, args.per_speaker, args.max_seconds)
+    say_left_out(args, test.failures)
     return EncoderSounds(pairs, test, conditions, noise, args.layers, vocoder, args.seed, device)

@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> str:
     write_settings(args, folder)
     size = pages[0].stat().st_size / 1e6
     print(
-        f"test {test.id}: {len(test.orders[0])} screens, about {minutes(test)} minutes, {len(test.clips)} sounds at "
+        f"test {test.id}: {len(test.orders[0])} screens, {minutes(test)} min, {len(test.clips)} sounds at "
         f"{test.loudness:.1f} LUFS, {size:.1f} MB a file"
     )
     if test.left_out:

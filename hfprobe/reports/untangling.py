@@ -87,8 +87,10 @@ def untangling_figure(
                 axes.set_ylabel(LABELS[metric])
             for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
                 handles.setdefault(label, handle)
+        # Encoders first, then their controls.
+        shown = sorted(handles, key=lambda label: (label not in encoders, not label.endswith("shuffled labels")))
         figure.legend(
-            handles.values(), handles.keys(), loc="outside upper left", ncols=across, frameon=False, handlelength=3.2,
+            [handles[label] for label in shown], shown, loc="outside upper left", ncols=across, frameon=False, handlelength=3.2,
             columnspacing=1.6,
         )  # fmt: skip
         figure.get_layout_engine().execute(figure)

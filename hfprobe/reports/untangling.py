@@ -90,8 +90,8 @@ def untangling_figure(
         # Encoders first, then their controls.
         shown = sorted(handles, key=lambda label: (label not in encoders, not label.endswith("shuffled labels")))
         figure.legend(
-            [handles[label] for label in shown], shown, loc="outside upper left", ncols=across, frameon=False, handlelength=3.2,
-            columnspacing=1.6,
+            [handles[label] for label in shown], shown, loc="outside upper left", ncols=across, frameon=False,
+            handlelength=3.2, columnspacing=1.6,
         )  # fmt: skip
         figure.get_layout_engine().execute(figure)
         figure.set_layout_engine("none")

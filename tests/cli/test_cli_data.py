@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from types import SimpleNamespace
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ import soundfile as sf
 import yaml
 
 from hfprobe.cli import main
+from hfprobe.data import SpeechStream
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +48,44 @@ def banks(world, calls):
             "--noise",
             "generated",
         ]
-        train += ["--steps", "3", "--batch-size", "2", "--hidden-dim", "8", "--device", "cpu", "--workers", workers]
+        train += [
+            "--steps",
+            "4",
+            "--checkpoint-steps",
+            "2",
+            "--batch-size",
+            "2",
+            "--hidden-dim",
+            "8",
+            "--device",
+            "cpu",
+            "--workers",
+            workers,
+        ]
         assert main([*train, "--output", str(folders[-1])]) == 0
     return folders
 
 
+def weights(folder):
+    paths = sorted(path for path in folder.rglob("*.safetensors") if "checkpoints" not in path.parts)
+    return [path.read_bytes() for path in paths]
+
+
 def test_workers_change_nothing(banks):
-    weights = [sorted(folder.rglob("*.safetensors")) for folder in banks]
-    kept = [[path.read_bytes() for path in paths if "checkpoints" not in path.parts] for paths in weights]
-    assert kept[0] and kept[0] == kept[1]
+    assert weights(banks[0]) and weights(banks[0]) == weights(banks[1])
+
+
+def test_an_interrupted_training_goes_on_with_the_same_batches(banks, calls, monkeypatch):
+    folder = calls.root / "interrupted"
+    (folder / "checkpoints").mkdir(parents=True)
+    step = next((banks[1] / "checkpoints").glob("step-*2"))
+    shutil.copytree(step, folder / "checkpoints" / step.name)
+    load, loaded = SpeechStream.load_state_dict, []
+    monkeypatch.setattr(SpeechStream, "load_state_dict", lambda self, state: (loaded.append(state), load(self, state)))
+    args = ["train", "--config", str(banks[1] / "config.yaml"), "--workers", "1", "--output", str(folder)]
+    assert main(args) == 0
+    assert [state["position"] > 0 or state["epoch"] > 0 for state in loaded] == [True]  # it did not begin anew
+    assert weights(folder) == weights(banks[1])
 
 
 def test_the_dataset_is_written_with_its_columns(banks, calls):

@@ -18,7 +18,7 @@ def add_encoder_arguments(parser: argparse.ArgumentParser, probes: bool = True, 
     if probes:
         parser.add_argument(
             "--probes", action="append", default=[], metavar="BANK",
-            help="probe bank (shipped name, folder, Hub id), one per --encoder in order; shipped encoders bring theirs",
+            help="probe bank (name, folder, Hub id[@revision]), one per --encoder, in order; default: that which ships",
         )  # fmt: skip
 
 
@@ -121,6 +121,9 @@ def _load_bank(source: str):
     from hfprobe.probes import ProbeBank
     from hfprobe.probes.bank_source import shipped_banks
 
-    if source not in shipped_banks() and not Path(source).is_dir() and source.count("/") != 1:
-        raise BankError(f"probe bank {source!r} does not exist; give a bank's folder or a Hub id user/name")
-    return ProbeBank.from_pretrained(source)
+    if source in shipped_banks() or Path(source).is_dir():
+        return ProbeBank.from_pretrained(source)
+    repository, _, revision = source.partition("@")
+    if repository.count("/") != 1:
+        raise BankError(f"probe bank {source!r} does not exist; give a bank's folder or a Hub id user/name[@revision]")
+    return ProbeBank.from_pretrained(repository, revision or None)

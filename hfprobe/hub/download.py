@@ -72,7 +72,7 @@ def fetch(
     repo_id = check_repo_id(repo_id)
     check_token(token)
     common = {"repo_id": repo_id, "allow_patterns": list(allow) or None, "ignore_patterns": list(ignore) or None}
-    common |= {"token": token, "cache_dir": cache_dir}
+    common |= {"token": token, "cache_dir": cache_dir, "tqdm_class": _patient_bars()}
     with explained(repo_id, revision, token), quiet_client():
         if local_files_only or offline():
             return Snapshot(Path(snapshot_download(**common, revision=revision, local_files_only=True)), revision)
@@ -106,6 +106,17 @@ def fetch(
                 "twice; truncated or changed on the way, try again later"
             )
         return Snapshot(folder, commit)
+
+
+def _patient_bars() -> type:
+    """The client's progress bar, not drawn within the first two seconds: most fetches are done by then."""
+    from huggingface_hub.utils import tqdm
+
+    class Bar(tqdm):
+        def __init__(self, *arguments: Any, **options: Any):
+            super().__init__(*arguments, **{**options, "delay": 2.0, "leave": False})
+
+    return Bar
 
 
 def _commit(api: Any, repo_id: str, revision: str | None) -> str:

@@ -113,7 +113,7 @@ def push(
     api, branch = HfApi(token=token), revision or "main"
     with explained(repo_id, revision, token), quiet_client(UPLOAD_SECONDS):
         call(lambda: api.create_repo(repo_id, private=private, exist_ok=True))
-        if private and not call(lambda: api.repo_info(repo_id, timeout=UPLOAD_SECONDS)).private:
+        if private and call(lambda: api.repo_info(repo_id, timeout=UPLOAD_SECONDS)).private is False:
             raise ConfigError(
                 f"repository {repo_id!r} is there already and public; make it private on its page, or leave out private"
             )

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from hfprobe.errors import EncoderError
-from hfprobe.network import call, passes
+from hfprobe.errors import EncoderError, HubError
+from hfprobe.hub.download import fetch
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -37,21 +37,9 @@ def model_folder(source: str, files: Sequence[str]) -> Path:
     repository, _, revision = source.partition("@")
     if not _HUB_ID.fullmatch(repository):
         raise EncoderError(f"expected a folder or a repository user/name, got {source!r}: neither is there")
-    # Imported here: it takes a second, and local folders need none of it.
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    def download() -> str:
-        return snapshot_download(repository, revision=revision or None, allow_patterns=list(files))
-
     try:
-        return Path(call(download, f"fetching {source}"))
-    except Exception as error:
-        # The Hub's client raises OSError; its network layer has errors of its own.
-        if not (isinstance(error, (OSError, HFValidationError)) or passes(error)):
-            raise
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        return fetch(repository, revision or None, files).folder
+    except HubError as error:
         raise EncoderError(
-            f"cannot fetch {source} from the Hugging Face Hub ({reason}); check name and connection, or download it "
-            "elsewhere and give its folder"
+            f"cannot fetch {source} from the Hugging Face Hub: {error} (or download it elsewhere and give its folder)"
         ) from error

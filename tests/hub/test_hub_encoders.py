@@ -75,3 +75,29 @@ def test_weights_that_lie_are_refused(hub, worker, tmp_path):
     hub.put_repo("model", "someone/mapped", {"config.json": json.dumps({**settings, "auto_map": {"AutoModel": "m.M"}})})
     name, message = worker.run("result = refused(AutoSpeechEncoder.from_pretrained, 'someone/mapped')")
     assert name == "EncoderError" and "names code to run ('auto_map')" in message
+
+
+def test_listening_in_one_line_with_probes_from_the_hub(hub, worker, tmp_path):
+    result = worker.run(
+        """
+        import numpy
+        ProbeBank.from_pretrained("blstm-robust").push_to_hub("user/robust", private=True)
+        t = numpy.arange(16000) / 16000
+        sound = (0.1 * numpy.sin(2 * numpy.pi * (200 + 100 * t) * t) * (1 + numpy.sin(30 * t))).astype("float32")
+        options = {"layers": ["blstm1", "blstm5"], "n_iter": 2}
+        here, there = hfprobe.listen(sound, **options), hfprobe.listen(sound, probes="user/robust", **options)
+        same = [(here[n].waveform == there[n].waveform).all().item() for n in here]
+        saved = [path.name for path in there.save(folder)]
+        result = [list(there), same, str(here) == str(there), str(there), there["blstm5"].stoi, saved,
+                  refused(hfprobe.listen, sound, encoder=AutoSpeechEncoder.from_pretrained("random:blstm-robust"))[1],
+                  refused(lambda: there["blstm2"])[1], refused(hfprobe.listen, sound[:10])[0]]
+        """,
+        folder=tmp_path / "sounds",
+    )
+    names = ["input", "ceiling", "blstm1", "blstm5"]
+    assert result[0] == names and result[1] == [True] * 4 and result[2]
+    lines = result[3].splitlines()
+    assert lines[0] == "samples (1.0 s) through blstm-robust" and lines[1].startswith("layer")
+    assert [line.split()[0] for line in lines[2:]] == names and f"{result[4]:4.2f}" in lines[-1]
+    assert result[5] == [f"{name}.flac" for name in names] and (tmp_path / "sounds" / "blstm5.flac").stat().st_size > 1000
+    assert "random:blstm-robust" in result[6] and "blstm5" in result[7] and result[8] == "AudioError"

@@ -89,10 +89,14 @@ def test_hostile_encoders_are_refused(hub, worker, tmp_path):
     hub.put_repo("model", "evil/meta", {"meta.yaml": "files: {asr_model_file: ../../x.pth}\n", "config.yaml": yaml})
     hub.put_repo("model", "evil/yaml", {"config.yaml": "a: !!python/object/apply:os.system ['true']\n", "valid.loss.best.pth": b"x"})  # fmt: skip
     hub.put_repo("model", "evil/large", {"config.json": b" " * 50_000_001})
-    names = ["mapped", "kernel", "extractor", "pickled", "espnet", "meta", "yaml", "large"]
+    hub.put_repo("model", "evil/header", {"config.json": json.dumps(settings), "model.safetensors": safetensors({}, length=10**15)})
+    hub.put_repo("model", "evil/zipped", {"config.json": json.dumps(settings), "model.safetensors": pickled.getvalue()})
+    hub.put_repo("model", "evil/espnet-zipped", {"config.yaml": yaml, "model.safetensors": pickled.getvalue()})
+    names = ["mapped", "kernel", "extractor", "pickled", "espnet", "meta", "yaml", "large", "header", "zipped", "espnet-zipped"]
     told = worker.run("result = {n: refused(AutoSpeechEncoder.from_pretrained, f'evil/{n}') for n in names}", names=names)
     expected = {"mapped": "auto_map", "kernel": "attn_implementation", "extractor": "auto_map", "pickled": "plain weights",
-                "espnet": "", "meta": "../../x.pth", "yaml": "YAML", "large": "50,000,000"}  # fmt: skip
+                "espnet": "", "meta": "../../x.pth", "yaml": "YAML", "large": "50,000,000", "header": "header",
+                "zipped": "pickle", "espnet-zipped": ""}  # fmt: skip
     for name, (kind, message) in told.items():
         assert kind == "EncoderError" and expected[name] in message and "\n" not in message, (name, message)
     assert not mark.exists() and not hub.asked(r"GET .*\.py")

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hfprobe.errors import EncoderError
-from hfprobe.speakers import load_speaker_encoder, speaker_encoders
+from hfprobe.hub.download import Snapshot
+from hfprobe.speakers import fetch, load_speaker_encoder, speaker_encoders
 from hfprobe.speakers.convert import main
 from hfprobe.speakers.xvector import FAMILIES, SHORT_NAMES
 
@@ -186,12 +187,13 @@ def test_random_state_is_left_alone(folder):
 
 
 def test_names(folder, monkeypatch):
-    import huggingface_hub
-
     asked = []
-    monkeypatch.setattr(
-        huggingface_hub, "snapshot_download", lambda name, **kw: asked.append((name, kw["revision"])) or str(folder)
-    )
+
+    def fetched(name, revision, files):
+        asked.append((name, revision))
+        return Snapshot(folder, None)
+
+    monkeypatch.setattr(fetch, "fetch", fetched)
     for name, source in SHORT_NAMES.items():
         assert name in speaker_encoders()
         assert load_speaker_encoder(name).name == name

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from hfprobe.encoders.espnet.archive import is_safe_member
 from hfprobe.errors import EncoderError
+from hfprobe.hub.safety import read_header
 
 CONFIG_NAME = "config.yaml"
 META_NAME = "meta.yaml"
@@ -156,6 +157,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     """
     try:
         if file.suffix == ".safetensors":
+            read_header(file, EncoderError)
             state = load_file(file)
         else:
             state = torch.load(file, map_location="cpu", weights_only=True)

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hfprobe.errors import EncoderError
+from hfprobe.hub.safety import read_header
 
 # In the order in which they are looked for.
 WEIGHT_FILES = (
@@ -75,6 +76,7 @@ class Checkpoint:
         for file in files:
             try:
                 if file.suffix == ".safetensors":
+                    read_header(file, EncoderError)
                     with safe_open(file, framework="pt") as content:
                         self._files.update(dict.fromkeys(content.keys(), file))
                 else:

@@ -179,5 +179,6 @@ def heard(plan: Plan, utterance: str, waveform: np.ndarray, noise: dict[bool, No
     rng.random()  # the class has used the first
     corpus = noise[utterance in plan.test]
     if plan.target == "snr":
-        return corpus.apply(waveform, NoiseRecipe().draw_at(corpus, rng, float(label.removesuffix("dB")), "any"))
-    return corpus.apply(waveform, NoiseRecipe().draw_at(corpus, rng, rng.uniform(*NOISE_SNR), label))
+        snr_db = float(label.removesuffix("dB"))
+        return corpus.mix(waveform, lambda: NoiseRecipe().draw_at(corpus, rng, snr_db, "any"))[0]
+    return corpus.mix(waveform, lambda: NoiseRecipe().draw_at(corpus, rng, rng.uniform(*NOISE_SNR), label))[0]

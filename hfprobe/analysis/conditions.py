@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hfprobe.data.noise import NoiseCorpus, NoiseRecipe
+from hfprobe.data.noise import NoiseCorpus, NoiseDraw, NoiseRecipe
 from hfprobe.data.stream import utterance_seed
 from hfprobe.errors import ConfigError
 
@@ -90,5 +90,10 @@ def apply_condition(
         return waveform
     if noise is None:
         raise ConfigError(f"condition {condition.name} needs a noise corpus; give --noise")
-    draw = NoiseRecipe().draw_at(noise, utterance_seed(seed, 0, utterance), 0.0, condition.category)
-    return noise.apply(waveform, replace(draw, snr_db=condition.snr_db))
+    rng = utterance_seed(seed, 0, utterance)
+
+    def draw() -> NoiseDraw:
+        # Drawn at one SNR and then set, so that all SNRs have the same noise.
+        return replace(NoiseRecipe().draw_at(noise, rng, 0.0, condition.category), snr_db=condition.snr_db)
+
+    return noise.mix(waveform, draw)[0]

@@ -14,6 +14,7 @@ from hfprobe.cli.common import (
     positive_float,
     positive_int,
     say_left_out,
+    say_noise_left_out,
     settings,
     share,
     training_device,
@@ -124,6 +125,7 @@ def run(args: argparse.Namespace) -> str:
             part = LeftOut({r: n for r, n in every.items() if r.startswith("class ") == (unit == "class")})
             part.names = names
             say_left_out(args, part, unit)
+        say_noise_left_out(args, *noise.values())
     accelerator.wait_for_everyone()
     return f"tables, figures, results.json, results.csv and the classifiers are in {folder}"
 

@@ -83,6 +83,14 @@ def say_left_out(args: argparse.Namespace, left_out, unit: str = "utterance") ->
         args.last_words = [*getattr(args, "last_words", []), f"left out: {sentence}"]
 
 
+def say_noise_left_out(args: argparse.Namespace, *corpora) -> None:
+    """`say_left_out` of noise corpora; None is none."""
+    from hfprobe.data.left_out import by_reason
+
+    refused = [corpus.refused for corpus in corpora if corpus is not None]
+    say_left_out(args, by_reason({name: reason for part in refused for name, reason in part.items()}), "noise file")
+
+
 def run_command(module: Any, args: argparse.Namespace, argv: list[str]) -> int:
     """Run ``module.run`` with one-line errors; returns the exit status."""
     args.command_line = "hfprobe " + " ".join(_tidy(word) for word in argv)

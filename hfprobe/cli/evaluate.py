@@ -14,6 +14,7 @@ from hfprobe.cli.common import (
     positive_float,
     positive_int,
     say_left_out,
+    say_noise_left_out,
     settings,
     write_settings,
 )
@@ -114,7 +115,8 @@ def run(args: argparse.Namespace) -> str:
     write_settings(args, folder)
     print((folder / "results.md").read_text(encoding="utf-8"))
     say_left_out(args, test.failures)
-    sounds = "; `hfprobe report` makes a page to listen to of it" if args.keep_sounds else ""
+    say_noise_left_out(args, noise)
+    sounds = f"; `hfprobe report {folder} --output PAGE` makes a page to listen to" if args.keep_sounds else ""
     return f"tables, figures, results.json and results.csv are in {folder}{sounds}"
 
 

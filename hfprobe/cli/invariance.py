@@ -14,6 +14,7 @@ from hfprobe.cli.common import (
     positive_float,
     positive_int,
     say_left_out,
+    say_noise_left_out,
     settings,
     write_settings,
 )
@@ -69,6 +70,7 @@ def run(args: argparse.Namespace) -> str:
     write_results(args, rows, pairs, test, conditions, noise, device, folder)
     print((folder / "results.md").read_text(encoding="utf-8"))
     say_left_out(args, test.failures)
+    say_noise_left_out(args, noise)
     return f"tables, figures, results.json and results.csv are in {folder}"
 
 

@@ -14,6 +14,7 @@ from hfprobe.cli.common import (
     positive_float,
     positive_int,
     say_left_out,
+    say_noise_left_out,
     settings,
     write_settings,
 )
@@ -109,6 +110,7 @@ def run(args: argparse.Namespace) -> str:
     write_settings(args, folder)
     print((folder / "results.md").read_text(encoding="utf-8"))
     say_left_out(args, test.failures)
+    say_noise_left_out(args, noise)
     failed = sum(item.score is None for item in scores)
     left_out = f" ({failed} of {len(scores)} values could not be computed; similarity.csv says why)" if failed else ""
     return f"tables, heat maps, results.json, results.csv and similarity.csv are in {folder}{left_out}"

@@ -148,8 +148,6 @@ def run(args: argparse.Namespace) -> str:
         by_reason({name: reason for state in states for name, reason in state[kind].items()})
         for kind in ("left_out", "noise_left_out")
     )
-    if noise is not None:
-        noises.join(noise.left_out)
     if rank == 0:
         say_left_out(args, lost)
         say_left_out(args, noises, "noise file")

@@ -14,6 +14,7 @@ from hfprobe.cli.common import (
     positive_float,
     positive_int,
     say_left_out,
+    say_noise_left_out,
     settings,
     write_settings,
 )
@@ -112,6 +113,7 @@ def run(args: argparse.Namespace) -> str:
     print((folder / "results.md").read_text(encoding="utf-8"))
     say_left_out(args, plan.left_out)
     say_left_out(args, points.failures, "point")
+    say_noise_left_out(args, noise)
     failed = sum(item.geometry is None for item in results)
     left_out = f" ({failed} of {len(results)} layers could not be measured; results.md says why)" if failed else ""
     return f"tables, figures, results.json, results.csv and classes.csv are in {folder}{left_out}"

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from hfprobe.audio.io import load_audio
-from hfprobe.data.left_out import LeftOut
+from hfprobe.data.left_out import by_reason
 from hfprobe.data.noise import CATEGORIES, SUFFIXES, NoiseCorpus, NoiseError, part_of
 from hfprobe.errors import AudioError, DatasetError
 from hfprobe.files import write_whole
@@ -122,7 +122,7 @@ def _load(repository: str, revision: str | None, config: str | None, part: str, 
             category, name = _named(str(path), "", of)
             sounds[name] = str(path)
             found.append(_Listed(category, name, "", 0, 0))
-    left_out = LeftOut()
+    refused: dict[str, str] = {}
     named = [item for item in found if item.category in CATEGORIES]
     others = Counter(item.category or "none" for item in found if item.category not in CATEGORIES)
     if not named:
@@ -130,26 +130,23 @@ def _load(repository: str, revision: str | None, config: str | None, part: str, 
             f"noise of {repository}: expected files or rows of {', '.join(CATEGORIES)} by path or label, found "
             f"{', '.join(others) or 'no sound'}; choose a corpus in MUSAN's layout"
         )
-    left_out.add("of another kind", ", ".join(list(others)[:3]), count=others.total())
+    refused.update((item.name, "of another kind") for item in found if item.category not in CATEGORIES)
     named = list({item.name: item for item in reversed(named)}.values())[::-1]  # the first of a name
     wanted = {c: part_of([item.name for item in named if item.category == c], part) for c in CATEGORIES}
     if not sounds:
-        wanted = _keep_tables(named, wanted, root, files, left_out)
-        content = {"files": wanted, "left_out": left_out, "names": left_out.names}
-        write_whole(index, json.dumps(content, indent=1) + "\n")
+        wanted = _keep_tables(named, wanted, root, files, refused)
+        write_whole(index, json.dumps({"files": wanted, "refused": refused}, indent=1) + "\n")
     if not any(wanted.values()):
+        lost = by_reason(refused).sentence("file") or "nothing"
         raise DatasetError(
-            f"no noise for part {part!r} in {repository} (left out: {left_out.sentence('file') or 'nothing'}); "
-            "the test part needs three files of a category"
+            f"no noise for part {part!r} in {repository} (left out: {lost}); testing needs three files of a category"
         )
-    return HubNoise(wanted, root, left_out, repository, info.sha, sounds)
+    return HubNoise(wanted, root, refused, repository, info.sha, sounds)
 
 
 def _read_index(index: Path) -> dict:
     content = json.loads(index.read_text(encoding="utf-8"))
-    left_out = LeftOut(content["left_out"])
-    left_out.names = content["names"]
-    return {"files": {c: tuple(names) for c, names in content["files"].items()}, "left_out": left_out}
+    return {"files": {c: tuple(names) for c, names in content["files"].items()}, "refused": content["refused"]}
 
 
 def _data_files(repository: str, sha: str, config: str | None) -> Iterator[tuple[str, str, str]]:
@@ -217,7 +214,7 @@ def _list_table(url: str, config: str) -> list[_Listed]:
     return listed
 
 
-def _keep_tables(named, wanted, root: Path, files: int, left_out: LeftOut) -> dict[str, tuple[str, ...]]:
+def _keep_tables(named, wanted, root: Path, files: int, refused: dict[str, str]) -> dict[str, tuple[str, ...]]:
     """Put the sound of the first usable files of each category on disk; what is there already is not fetched."""
     chosen = {category: set(names) for category, names in wanted.items()}
     kept: dict[str, list[str]] = {category: [] for category in wanted}
@@ -225,7 +222,6 @@ def _keep_tables(named, wanted, root: Path, files: int, left_out: LeftOut) -> di
     for item in named:
         if item.name in chosen[item.category]:
             groups.setdefault((item.url, item.group), []).append(item)
-    refused: dict[str, str] = {}
     for (url, group), items in groups.items():
         if all(len(kept[item.category]) >= files for item in items):
             continue
@@ -241,9 +237,7 @@ def _keep_tables(named, wanted, root: Path, files: int, left_out: LeftOut) -> di
 
         call(fetch, f"reading noise of {PurePosixPath(url).name}", READING)
         for item in items:
-            if item.name in refused:
-                left_out.add(refused[item.name], item.name)
-            elif len(kept[item.category]) < files:
+            if item.name not in refused and len(kept[item.category]) < files:
                 kept[item.category].append(item.name)
     return {category: tuple(sorted(names)) for category, names in kept.items()}
 

@@ -9,7 +9,7 @@ from openslr.org/17, unpacked) and any folder of that shape are read by the same
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import torch
 
 from hfprobe.audio.mixing import mix_at_snr
 from hfprobe.data.generated_noise import GENERATED, generate
-from hfprobe.data.left_out import LeftOut
+from hfprobe.data.left_out import LeftOut, by_reason
 from hfprobe.data.locations import data_folder, local_noise
 from hfprobe.errors import DatasetError
 
@@ -29,6 +29,7 @@ MUSAN = "hub:corypaik/musan"
 CATEGORIES = ("noise", "music", "speech")
 SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3")
 FALLBACKS = tuple(i / 8 for i in range(8))  # where else in a file to look for sound
+DRAWS = 5  # how often noise is drawn for an utterance before broken noise files stop the work
 SILENT_POWER = 1e-8  # -80 dBFS: a stretch below this has no noise to scale up
 
 
@@ -72,12 +73,17 @@ class NoiseDraw:
 class NoiseCorpus:
     """Noise files by category; ``root`` is ``None`` for noise that is generated from its name.
 
-    Build one with :func:`load_noise`. ``left_out`` says which files it did not take, and why.
+    Build one with :func:`load_noise`. ``refused`` has the files that could not be used so far, with the reason.
     """
 
     files: dict[str, tuple[str, ...]]
     root: Path | None
-    left_out: LeftOut = field(default_factory=LeftOut, compare=False)
+    refused: dict[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def left_out(self) -> LeftOut:
+        """Files that could not be used so far, counted by reason."""
+        return by_reason(self.refused)
 
     def path_of(self, name: str) -> Path:
         """Where a file lies; a corpus of the Hub fetches it."""
@@ -136,6 +142,30 @@ class NoiseCorpus:
             return waveform
         noise = torch.from_numpy(self.noise(draw, len(waveform)))
         return mix_at_snr(torch.from_numpy(np.ascontiguousarray(waveform)), noise, draw.snr_db).numpy()
+
+    def mix(self, waveform: np.ndarray, draw: Callable[[], NoiseDraw | None]) -> tuple[np.ndarray, NoiseDraw | None]:
+        """Add the noise that ``draw`` draws; for noise that cannot be used, it draws again.
+
+        Args:
+            waveform: float32 ``(samples,)``, not changed.
+            draw: Draws noise, or None for none; other noise at each call.
+
+        Returns:
+            float32 ``(samples,)``, and what was added. Files that cannot be used are noted in ``refused``.
+
+        Raises:
+            NoiseError: ``DRAWS`` draws had a file that cannot be used.
+        """
+        tries = 1
+        while True:
+            chosen = draw()
+            try:
+                return self.apply(waveform, chosen), chosen
+            except NoiseError as error:
+                self.refused[error.name] = error.reason
+                if tries == DRAWS:
+                    raise
+            tries += 1
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,9 @@ from hfprobe.data.closing import closed_at_exit
 from hfprobe.data.corpora import decode_row, row_words
 from hfprobe.data.left_out import LeftOut, by_reason
 from hfprobe.data.mixture import open_corpora
-from hfprobe.data.noise import NoiseCorpus, NoiseError, NoiseRecipe
+from hfprobe.data.noise import NoiseCorpus, NoiseRecipe
 from hfprobe.data.plan import BatchPlan, Mark, Planned
 from hfprobe.errors import AudioError, ConfigError, DatasetError
-
-NOISE_DRAWS = 5  # how often noise is drawn for an utterance before broken noise files stop the stream
 
 
 def utterance_seed(seed: int, epoch: int, utterance: str) -> np.random.Generator:
@@ -44,7 +43,6 @@ class _Made:
 
     batch: SpeechBatch | None = None
     left_out: list[tuple[str, str, str]] = field(default_factory=list)
-    noise: list[tuple[str, str]] = field(default_factory=list)
 
 
 class SpeechStream(IterableDataset):
@@ -76,7 +74,7 @@ class SpeechStream(IterableDataset):
         failures: How many different utterances this process has left out so far, by reason, with the first names:
             ``"too long"`` (known to every process), ``"not speakable"``, or an `AudioError`'s reason (known to the
             process whose share they were in). An utterance counts once, however many epochs it comes back in.
-        noise_failures: The same for noise files that could not be used, where others were drawn instead.
+        noise_failures: The same for files of the noise corpus, where others were drawn instead.
 
     Example:
         >>> batch = next(iter(SpeechStream("espeak:test", batch_size=2)))
@@ -127,7 +125,6 @@ class SpeechStream(IterableDataset):
         self.noise, self.recipe, self.seed, self.shuffle = noise, recipe or NoiseRecipe(), seed, shuffle
         self.rank, self.world, self.workers, self.epochs = rank, world, workers, epochs
         self._left_out: dict[str, str] = {}
-        self._noise_left_out: dict[str, str] = {}
         self._first_error = ""
         self.epoch, self.position, self._mark = 0, 0, Mark()
 
@@ -144,7 +141,7 @@ class SpeechStream(IterableDataset):
     @property
     def noise_failures(self) -> LeftOut:
         """Noise files that could not be used so far, by reason."""
-        return by_reason(self._noise_left_out)
+        return by_reason({} if self.noise is None else self.noise.refused)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the stream is: plain values.
@@ -159,7 +156,7 @@ class SpeechStream(IterableDataset):
             "position": self.position,
             "pool": mark,
             "left_out": dict(self._left_out),
-            "noise_left_out": dict(self._noise_left_out),
+            "noise_left_out": {} if self.noise is None else dict(self.noise.refused),
             "settings": self._settings(),
         }
 
@@ -178,7 +175,8 @@ class SpeechStream(IterableDataset):
         if state.get("settings") == self._settings():
             self._mark = Mark(**state["pool"])
         self._left_out = dict(state.get("left_out", {}))
-        self._noise_left_out = dict(state.get("noise_left_out", {}))
+        if self.noise is not None:
+            self.noise.refused.update(state.get("noise_left_out", {}))
 
     def __iter__(self) -> Iterator[SpeechBatch]:
         while self.epochs is None or self.epoch < self.epochs:
@@ -209,7 +207,6 @@ class SpeechStream(IterableDataset):
             for planned, made in made_ahead:
                 self._left_out.update(planned.left_out)
                 self._left_out.update((name, reason) for name, reason, _ in made.left_out)
-                self._noise_left_out.update(made.noise)
                 self._first_error = self._first_error or next((error for *_, error in made.left_out), "")
                 if made.batch is not None:
                     yield planned.index // self.world, planned.mark, made.batch
@@ -233,11 +230,13 @@ class SpeechStream(IterableDataset):
                 reason = error.reason if isinstance(error, AudioError) else "not speakable"
                 made.left_out.append((row["id"], reason, str(error)))
                 continue
-            heard, condition = self._add_noise(waveform, rng, made)
+            heard, draw = waveform, None
+            if self.noise is not None:
+                heard, draw = self.noise.mix(waveform, partial(self.recipe.draw, self.noise, rng))
             kept.append(row)
             clean.append(waveform)
             mixed.append(heard)
-            conditions.append(condition)
+            conditions.append("clean" if draw is None else draw.condition)
         if not kept:
             return made
         waveforms, lengths = pad_waveforms(mixed)
@@ -253,17 +252,3 @@ class SpeechStream(IterableDataset):
             words=[row_words(row) for row in kept],
         )
         return made
-
-    def _add_noise(self, waveform: np.ndarray, rng: np.random.Generator, made: _Made) -> tuple[np.ndarray, str]:
-        """What is heard, and its condition. For noise that cannot be used other noise is drawn."""
-        for attempt in range(NOISE_DRAWS):
-            draw = None if self.noise is None else self.recipe.draw(self.noise, rng)
-            if draw is None:
-                break
-            try:
-                return self.noise.apply(waveform, draw), draw.condition
-            except NoiseError as error:
-                if attempt == NOISE_DRAWS - 1:
-                    raise
-                made.noise.append((error.name, error.reason))
-        return waveform, "clean"

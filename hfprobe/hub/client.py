@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from hfprobe.errors import HfprobeError, HubError
-from hfprobe.hub.messages import chain, explain, kinds, scrub
+from hfprobe.hub.messages import chain, explain, kinds, scrub, status
 from hfprobe.network import Retry, passes
 
 T = TypeVar("T")
@@ -120,6 +120,17 @@ def _wait(error: BaseException, planned: float) -> float:
     return planned
 
 
+def may_pass(error: BaseException) -> bool:
+    """Whether it is worth asking again: not where the client itself asked several times, or waited its time."""
+    names = kinds(error)
+    if names & {"TimeoutException", "TimeoutError"}:
+        return False
+    if "LocalEntryNotFoundError" in names and status(error) is not None:
+        return False  # a file's headers, which the client asks for six times
+    cut = any("Consistency check failed" in str(inner) for inner in chain(error))
+    return passes(error) or cut or "JSONDecodeError" in names
+
+
 def call(action: Callable[[], T], retry: Retry | None = None) -> T:
     """Call, and again after a pause where the network or the server failed in a way that may pass.
 
@@ -137,10 +148,8 @@ def call(action: Callable[[], T], retry: Retry | None = None) -> T:
         try:
             return action()
         except Exception as error:
-            slow = kinds(error) & {"TimeoutException", "TimeoutError"}
-            cut = any("Consistency check failed" in str(inner) for inner in chain(error))
             wait = _wait(error, planned)
-            if slow or not (passes(error) or cut) or wait > LONGEST_RETRY_AFTER:
+            if not may_pass(error) or wait > LONGEST_RETRY_AFTER:
                 raise
         time.sleep(wait)
     return action()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from glob import escape
@@ -14,6 +15,7 @@ from hfprobe.hub.client import call, check_repo_id, check_token, explained, quie
 from hfprobe.hub.messages import explain, offline, status
 
 Check = Callable[[dict[str, int]], None]
+_HASH = re.compile(r"[0-9a-f]{40}")
 
 
 class Snapshot:
@@ -78,19 +80,22 @@ def fetch(
             return Snapshot(Path(snapshot_download(**common, revision=revision, local_files_only=True)), revision)
         api = HfApi(token=token)
         try:
-            commit = call(lambda: _commit(api, repo_id, revision))
+            commit = revision if _HASH.fullmatch(revision or "") else call(lambda: _commit(api, repo_id, revision))
+            entries = _listed(api, repo_id, commit)
         except Exception as error:
             if (status(error) or 500) < 500:
                 raise
             return _cached(common, revision, error)
-        entries = {
-            item.path: item for item in api.list_repo_tree(repo_id, recursive=True, revision=commit) if _is_file(item)
-        }
         if check is not None:
             check({path: item.size for path, item in entries.items()})
         known = {path for path in entries if not force and _in_cache(repo_id, path, commit, cache_dir)}
         # By the name that was asked for, so that the cache knows it when there is no network.
         folder = Path(call(lambda: snapshot_download(**common, revision=revision, force_download=force)))
+        if _HASH.fullmatch(folder.name) and folder.name != commit:
+            # The branch moved on between two requests: once more, and of one commit.
+            return fetch(
+                repo_id, folder.name, allow, ignore, check=check, token=token, cache_dir=cache_dir, force=force
+            )
         wrong = [path for path in entries.keys() - known if not _as_listed(folder / path, entries[path])]
         if wrong:
             again = {**common, "allow_patterns": exactly(wrong), "ignore_patterns": None}
@@ -139,8 +144,10 @@ def _cached(common: dict, revision: str | None, error: Exception) -> Snapshot:
     return Snapshot(folder, revision)
 
 
-def _is_file(item: Any) -> bool:
-    return hasattr(item, "size") and hasattr(item, "blob_id")
+def _listed(api: Any, repo_id: str, commit: str) -> dict[str, Any]:
+    """Path to what the Hub says of each file."""
+    tree = api.list_repo_tree(repo_id, recursive=True, revision=commit)
+    return {item.path: item for item in tree if hasattr(item, "size") and hasattr(item, "blob_id")}
 
 
 def _in_cache(repo_id: str, path: str, commit: str, cache_dir: Any) -> bool:

@@ -116,7 +116,9 @@ def explain(error: BaseException, repo_id: str, revision: str | None = None, tok
         return f"cannot connect to {server} for {what}; check the network and HF_ENDPOINT, or give a folder"
     if names & {"TransportError", "ConnectionError"}:
         return f"the connection to {server} broke off for {what}; try again, what came is kept"
-    if "Consistency check failed" in str(error):
+    if "JSONDecodeError" in names:
+        return f"{server} gave an answer that is not the Hub's for {what}; check HF_ENDPOINT, or try again later"
+    if any("Consistency check failed" in str(inner) for inner in chain(error)):
         return f"a file of {what} came truncated from {server}; try again later"
     reason = next((short(inner) for inner in chain(error) if str(inner).strip()), type(error).__name__)
     return f"cannot use {what} at {server}: {scrub(reason, token)}"

@@ -7,6 +7,7 @@ between them, the next try uploads only what the Hub does not have yet.
 from __future__ import annotations
 
 import re
+import time
 import warnings
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -14,7 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from hfprobe.errors import ConfigError, HubError
-from hfprobe.hub.client import UPLOAD_SECONDS, call, check_repo_id, check_token, explained, quiet_client
+from hfprobe.hub.client import (
+    RETRY,
+    UPLOAD_SECONDS,
+    call,
+    check_repo_id,
+    check_token,
+    explained,
+    may_pass,
+    quiet_client,
+)
 from hfprobe.hub.messages import offline, status
 from hfprobe.progress import progress_bar
 
@@ -119,21 +129,22 @@ def push(
             )
         if branch != "main":
             call(lambda: api.create_branch(repo_id, branch=branch, exist_ok=True))
-        commit = call(lambda: _commit(api, repo_id, branch, files, replaces, commit_message))
+        commit = _commit(api, repo_id, branch, files, replaces, commit_message)
     return Pushed(str(commit.commit_url), commit.oid, repo_id)
 
 
 def _commit(
     api: Any, repo_id: str, branch: str, files: dict[str, Path | bytes], replaces: Callable, message: str
 ) -> Any:
-    """Upload and commit, on top of what is there now; once more if somebody else's commit came in between.
+    """Upload and commit, on top of what is there now; again if that failed in a way that may pass.
 
-    Called again after a broken connection, it finds what it did already: the client leaves out files that are there.
+    Begun again, it finds what it did already: the client leaves out what is there, even if the answer was lost.
     """
     from huggingface_hub import CommitOperationDelete
 
-    for attempt in range(3):
-        head, there = _head(api, repo_id, branch)
+    waits = [*RETRY.waits(), None]
+    for wait in waits:
+        head, there = call(lambda: _head(api, repo_id, branch))
         operations = _uploaded(api, repo_id, branch, files)
         stale = [CommitOperationDelete(path) for path in replaces(there) if path in there and path not in files]
         try:
@@ -141,9 +152,10 @@ def _commit(
                 repo_id, [*operations, *stale], commit_message=message, revision=branch, parent_commit=head
             )
         except Exception as error:
-            # 412: files that were left out because they were there may be others now.
-            if status(error) != 412 or attempt == 2:
+            # 412: somebody else's commit came in between, and files that were left out may be others now.
+            if wait is None or not (status(error) == 412 or may_pass(error)):
                 raise
+        time.sleep(wait)
     raise AssertionError("unreachable")
 
 
@@ -170,11 +182,8 @@ def _uploaded(api: Any, repo_id: str, branch: str, files: dict[str, Path | bytes
         operations = []
         for path, content in progress_bar(files.items(), "uploading", "file"):
             operation = CommitOperationAdd(path, content if isinstance(content, bytes) else str(content))
-            call(
-                lambda operation=operation: api.preupload_lfs_files(
-                    repo_id, [operation], revision=branch, free_memory=False
-                )
-            )
+            # The client asks again by itself, up to half a minute.
+            api.preupload_lfs_files(repo_id, [operation], revision=branch, free_memory=False)
             operations.append(operation)
         return operations
     finally:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import tempfile
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -148,7 +150,14 @@ def push_bank(
         ConfigError: Branch, message or card cannot be used.
     """
     bank = open_bank_folder(folder, card)
-    files: dict[str, Path | bytes] = {file: bank.folder / file for file in bank.files}
-    if card is not None:
-        files[CARD] = card.encode("utf-8")
-    return push(repo_id, files, commit_message, private=private, revision=revision, token=token, replaces=replaced)
+    with tempfile.TemporaryDirectory(prefix="hfprobe-") as scratch:
+        # A copy, checked again: the folder may be written to while its files are on their way.
+        for file in bank.files:
+            (Path(scratch) / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(bank.folder / file, Path(scratch) / file)
+        copy = open_bank_folder(scratch, card)
+        files: dict[str, Path | bytes] = {file: copy.folder / file for file in copy.files}
+        if card is not None:
+            files[CARD] = card.encode("utf-8")
+        options = {"private": private, "revision": revision, "token": token}
+        return push(repo_id, files, commit_message, **options, replaces=replaced)

@@ -51,4 +51,5 @@ def run(args: argparse.Namespace) -> str:
     write_settings(args, folder)
     heard = sum(len(one.sounds) for one in runs)
     what = "1 run is" if len(runs) == 1 else f"{len(runs)} runs are side by side"
-    return f"{what} in {page}" + (f", with {heard} utterances to listen to" if heard else "")
+    utterances = "1 utterance" if heard == 1 else f"{heard} utterances"
+    return f"{what} in {page}" + (f", with {utterances} to listen to" if heard else "")

@@ -29,7 +29,7 @@ from hfprobe.reports.training import training_views, without_checkpoints
 TITLE = "What the layers carry"
 # In the order in which they are joined: what stands later uses what stands before.
 SCRIPT = ("dom", "bytes", "engine", "room", "room_view", "spectrograms", "keys", "charts", "training", "main")
-_MIMES = {"png": "image/png", "pdf": "application/pdf"}
+_MIMES = {"png": "image/png", "pdf": "application/pdf", "csv": "text/csv"}
 
 
 def write_page(
@@ -80,10 +80,16 @@ def write_page(
     sections = [section for section in sections if section.panels]
     paper = paper_figures(runs, encoders)
     panels = [panel for section in sections for panel in section.panels]
-    for entry in progress([each for each in (*paper, *panels) if each.figure is not None]):
+    for entry in progress([*paper, *panels]):
         stem = f"figures/{entry.key if isinstance(entry, PaperFigure) else entry.stem}"
-        for suffix, data in figures.figure_bytes(entry.figure).items():
-            entry.files.append((suffix.upper(), assets.file(f"{stem}.{suffix}", data, _MIMES[suffix])))
+        drawn = figures.figure_bytes(entry.figure) if entry.figure is not None else {}
+        if isinstance(entry, PaperFigure):
+            drawn |= entry.drawn
+        else:
+            drawn["csv"] = tables.csv_text(entry.rows).encode("utf-8")
+        entry.files = [(k.upper(), assets.file(f"{stem}.{k}", data, _MIMES[k])) for k, data in drawn.items()]
+        if isinstance(entry, PaperFigure) and entry.drawn:
+            entry.image = entry.files[0][1]
     listed = [
         {
             "run": run,
@@ -124,7 +130,8 @@ def _summaries(runs, measures, encoders) -> list[tables.Table]:
 def _kept(run: Run) -> str:
     """How many sounds a run keeps, and how many of them lack a number."""
     clips = [clip for view in run.sounds for condition in view.conditions for _, _, clip in condition.clips()]
-    words = f"{len(clips)} of {len(run.sounds)} utterances"
+    count = len(run.sounds)
+    words = f"{len(clips)} sounds of {count} utterance{'' if count == 1 else 's'}"
     for name, attribute in (("STOI", "stoi"), ("speaker similarity", "similarity")):
         if lacking := sum(getattr(clip, attribute) is None for clip in clips):
             words += f"; without {name}: {lacking}"
@@ -184,9 +191,11 @@ def _environment() -> jinja2.Environment:
 
 
 def _plain(value: Any) -> str:
-    """A configuration value as it is if it is text, else as JSON: on one line where that is short."""
+    """A configuration value as it is if it is text, texts by name on one line, else as JSON: on one line if short."""
     if isinstance(value, str):
         return value
+    if isinstance(value, dict) and value and all(isinstance(one, str) for one in value.values()):
+        return ", ".join(f"{key} {one}" for key, one in value.items())
     line = json.dumps(value, ensure_ascii=False, default=str)
     return line if len(line) <= 100 else json.dumps(value, indent=2, ensure_ascii=False, default=str)
 

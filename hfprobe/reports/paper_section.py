@@ -8,11 +8,16 @@ from typing import Any
 
 from hfprobe.reports.charts import chart, difference_chart
 from hfprobe.reports.differences import difference_table
+from hfprobe.reports.invariance import spectrogram_figure
+from hfprobe.reports.kept import mels_by_layer
 from hfprobe.reports.model import REFERENCE_LAYERS
 from hfprobe.reports.paper import figure_2, figure_4, table_2
 from hfprobe.reports.run_figures import caption
 from hfprobe.reports.runs import Measure, Run
 from hfprobe.reports.tables import Table, interval_table, metric_rows, ordered_conditions
+
+FIGURE_3 = "Figure 3: what the layers make of noise"
+_LARGEST = 20_000_000  # bytes of a picture that is taken from a run
 
 
 @dataclass
@@ -26,8 +31,10 @@ class PaperFigure:
         charts: Key and data of each chart, drawn below one another.
         tables: Shown at once where there is no chart, else behind it.
         figure: The same with Matplotlib, for files.
+        drawn: Files that are there already, by format.
         files: Label and address of each file.
         spectrograms: Whether the script draws Figure 3 here from the sounds of the page.
+        image: Address of a picture that the run drew itself.
     """
 
     key: str
@@ -36,8 +43,10 @@ class PaperFigure:
     charts: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     figure: Any = None
+    drawn: dict[str, bytes] = field(default_factory=dict)
     files: list[tuple[str, str]] = field(default_factory=list)
     spectrograms: bool = False
+    image: str | None = None
 
 
 def paper_figures(runs: Sequence[Run], encoders: Sequence[str]) -> list[PaperFigure]:
@@ -73,7 +82,16 @@ def paper_figures(runs: Sequence[Run], encoders: Sequence[str]) -> list[PaperFig
             "Mel-spectrograms of the clean sound, of what the recogniser heard, and of what each layer gives back; "
             "the baseline above the robust model. Choose a picture to hear it."
         )
-        found.append(PaperFigure("figure3", "Figure 3: what the layers make of noise", words, spectrograms=True))
+        entry = PaperFigure("figure3", FIGURE_3, words, spectrograms=True)
+        drawable = (mels_by_layer(view) for run in runs for view in run.sounds)
+        if (shown := next(filter(None, drawable), None)) is not None:
+            entry.figure = spectrogram_figure(*shown)
+        found.append(entry)
+    for number, run in enumerate(run for run in runs if not run.sounds):
+        files = own_spectrograms(run)
+        if files:
+            words = f"Mel-spectrograms of one utterance of {run.name}: clean, noisy, and what each layer gives back."
+            found.append(PaperFigure(f"figure3-{number}", FIGURE_3, words, drawn=files))
     for number, run in enumerate(measured["stoi"]):
         of = f", {run.name}" if len(measured["stoi"]) > 1 else ""
         rows = metric_rows(run.rows, "stoi")
@@ -90,6 +108,19 @@ def paper_figures(runs: Sequence[Run], encoders: Sequence[str]) -> list[PaperFig
         entry.figure = figure_4(run.rows, run.differences)
         found.append(entry)
     return found
+
+
+def own_spectrograms(run: Run) -> dict[str, bytes]:
+    """The picture that ``hfprobe invariance`` drew beside its results, by format; empty where there is none."""
+    found = {}
+    for suffix, magic in (("png", b"\x89PNG\r\n\x1a\n"), ("pdf", b"%PDF-")):
+        file = run.folder / f"spectrograms.{suffix}" if run.folder is not None else None
+        if file is None or not file.is_file() or file.stat().st_size > _LARGEST:
+            continue
+        data = file.read_bytes()
+        if data.startswith(magic):
+            found[suffix] = data
+    return found if "png" in found else {}
 
 
 def _has(run: Run, metric: str) -> bool:

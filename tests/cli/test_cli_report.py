@@ -61,3 +61,25 @@ def test_torch_is_not_imported(tmp_path):
         "assert not {'torch', 'transformers', 'espnet2'} & set(sys.modules), 'heavy'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120, capture_output=True)
+
+
+def test_kept_sounds_alone_are_a_run(tmp_path, capsys):
+    import numpy as np
+
+    from hfprobe.reports import Clip, ConditionView, UtteranceView
+    from hfprobe.reports.kept import keep_views
+
+    sound = Clip(np.zeros(800), np.zeros((6, 4)))
+    keep_views([UtteranceView("u", "Hello", conditions=(ConditionView("clean", sound),))], tmp_path / "heard")
+    argv = ["report", str(tmp_path / "heard"), "--output", str(tmp_path / "out"), "--single-file"]
+    assert main(argv) == 0
+    page = tmp_path / "out" / "index.html"
+    assert capsys.readouterr().out.splitlines()[-1] == f"1 run is in {page}, with 1 utterance to listen to"
+    assert sorted(path.name for path in page.parent.iterdir()) == ["config.yaml", "index.html"]
+    assert '"title":"Hello"' in page.read_text(encoding="utf-8")
+    assert main([*argv[:4], "--audio-format", "mp3"]) == 2
+    (tmp_path / "heard" / "sounds" / "index.json").write_text("[]", encoding="utf-8")
+    capsys.readouterr()
+    assert main([*argv[:3], str(tmp_path / "new")]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "index.json" in error and not (tmp_path / "new").exists()

@@ -112,7 +112,11 @@ def test_a_folder_holds_sounds_figures_and_data_beside_the_page(whole):
     for name in links:
         assert (folder / name).stat().st_size > 200
     kinds = [name.rpartition(".")[2] for name in links]
-    assert kinds.count("csv") == 2 and kinds.count("png") == kinds.count("pdf") == 4  # Figures 2 and 4, EER and STOI
+    # Figures 2, 3 and 4, EER and STOI; rows of both runs, and of EER and STOI
+    assert kinds.count("png") == kinds.count("pdf") == 5 and kinds.count("csv") == 4
+    (own,) = (folder / name for name in links if "m1-0" in name and name.endswith("csv"))
+    with open(own, encoding="utf-8") as file:
+        assert {line["metric"] for line in csv.DictReader(file)} == {"stoi"}
     with open(folder / "data" / "0-evaluation.csv", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == len(rows()) and float(lines[0]["value"]) == 0.05
@@ -192,7 +196,7 @@ def test_missing_numbers_are_left_out_and_counted(tmp_path):
     page = Reader(write_page([run((), [UtteranceView("u", "u", conditions=conditions)])], tmp_path))
     heard, lost = page.data["room"]["utterances"][0]["conditions"][0]["clips"]
     assert heard["reads"] == "" and lost.keys() == {"key", "encoder", "layer", "note"}
-    assert "3 of 1 utterances" not in page.text and "without STOI: 1; without speaker similarity: 1" in page.text
+    assert "2 sounds of 1 utterance; without STOI: 1; without speaker similarity: 1" in page.text
 
 
 @pytest.mark.parametrize("audio_format", ["flac", "opus"])
@@ -214,6 +218,17 @@ def test_a_page_of_several_runs_says_whose_sounds_they_are(tmp_path):
     runs = [run((), [view("a", ("x",), seconds=0.25)], "one"), run((), [view("b", ("y",), seconds=0.25)], "two")]
     room = Reader(write_page(runs, tmp_path)).data["room"]
     assert [entry["run"] for entry in room["utterances"]] == ["one", "two"] and room["encoders"] == ["x", "y"]
+
+
+def test_the_picture_of_an_invariance_run_is_figure_3(tmp_path):
+    folder = saved(tmp_path / "noise", [ResultRow("e", x, "noise@0dB", "invariance", 0.5) for x in "ab"], command="invariance")
+    (folder / "spectrograms.png").write_bytes(b"<script>no picture</script>")
+    assert "Figure 3" not in Reader(write_page(load_runs([folder]), tmp_path / "a")).text
+    picture = b"\x89PNG\r\n\x1a\n" + bytes(100)
+    (folder / "spectrograms.png").write_bytes(picture)
+    page = Reader(write_page(load_runs([folder]), tmp_path / "b", single_file=False))
+    (image,) = page.all("img")
+    assert "Figure 3" in page.text and (tmp_path / "b" / image["src"]).read_bytes() == picture
 
 
 def test_an_empty_page_and_a_failure_leave_no_half_written_file(tmp_path):

@@ -9,12 +9,10 @@ const scaled = (chart, value) => (chart.percent ? 100 * value : value);
 const written = (chart, value) => (isNumber(value) ? decimals(scaled(chart, value), chart.digits) : MISSING);
 
 // Value, interval and counts as the table behind the figure writes them.
-function pointText(chart, point) {
-  if (!point) return null;
-  const [value, low, high, n, failed] = point;
+function pointText(chart, [value, low, high, n, failed]) {
   const bounds = isNumber(low) && isNumber(high) ? ` (${written(chart, low)} to ${written(chart, high)})` : "";
   const counts = [n ? `n ${n}` : "", failed ? `${failed} failed` : ""].filter(Boolean).join(", ");
-  return `${written(chart, value)}${bounds}${counts ? `, ${counts}` : ""}`;
+  return [make("b", {}, written(chart, value)), `${bounds}${counts ? `, ${counts}` : ""}`];
 }
 
 function ticksOf(low, high, wanted = 5) {
@@ -160,13 +158,16 @@ class Panel {
     this.cross.setAttribute("x2", x);
     this.cross.setAttribute("visibility", "visible");
     const lines = panel.series.filter((series) => series.points[place]).map((series) =>
-      make("p", { vars: hueOf(series), "data-value": series.points[place][0] ?? "" }, sampleOf(series), make("span", {}, `${series.label} `), make("b", {}, pointText(chart, series.points[place]))));
+      make("p", { vars: hueOf(series), "data-value": series.points[place][0] ?? "" }, sampleOf(series), make("span", {}, `${series.label} `), pointText(chart, series.points[place])));
     const beside = panel.lines.map((line) =>
-      make("p", { class: "beside", "data-value": line.point[0] }, sampleOf({ kind: "reference", line: line.kind }), make("span", {}, `${line.label} `), make("b", {}, pointText(chart, line.point))));
+      make("p", { class: "beside", "data-value": line.point[0] }, sampleOf({ kind: "reference", line: line.kind }), make("span", {}, `${line.label} `), pointText(chart, line.point)));
     this.tip.replaceChildren(make("h5", {}, `${panel.layers[place]}, ${chart.axis}`), ...lines, ...beside);
     this.tip.hidden = false;
     const wide = this.tip.offsetWidth;
-    this.tip.style.left = `${Math.max(0, Math.min(this.width - wide, x < this.width / 2 ? x + 12 : x - wide - 12))}px`;
+    this.tip.style.left = `${Math.max(0, Math.min(this.width - wide, x - wide / 2))}px`;
+    // Below the panel, so that the curves stay in view; above it where the window ends.
+    const above = this.svg.getBoundingClientRect().bottom + this.tip.offsetHeight > window.innerHeight;
+    this.tip.classList.toggle("above", above);
   }
 
   hide() {
@@ -190,7 +191,7 @@ function drawChart(place, chart) {
     const room = place.clientWidth;
     if (!room || Math.abs(room - drawn) < 8) return;
     drawn = room;
-    const columns = Math.max(1, Math.min(chart.panels.length, Math.floor(room / 300), 4));
+    const columns = Math.max(1, Math.min(chart.panels.length, Math.floor((room + 20) / 285), 4));
     const width = Math.floor(Math.min(560, (room - 20 * (columns - 1)) / columns));
     const panels = chart.panels.map((panel) => new Panel(chart, panel, width).element);
     place.replaceChildren(make("p", { class: "axis" }, chart.axis), legendOf(chart), make("div", { class: "chart-panels" }, panels));

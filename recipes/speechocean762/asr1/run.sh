@@ -9,7 +9,7 @@ cd "$(dirname "$0")"
 
 stage=1
 stop_stage=9
-archs="blstm vgg_blstm" # or one of them
+archs="blstm vgg_blstm" # of blstm, vgg_blstm, transformer
 exp=exp                 # everything that is made goes here
 train_set=speechocean762:train
 test_set=speechocean762:test
@@ -19,9 +19,14 @@ speakers=20             # test speakers of stage 7
 per_speaker=4
 utterances=600          # utterances of the training set that stage 9 classifies
 aligner=vgg-blstm-baseline # recogniser that tells stage 9 when words and phones are spoken
+specaug=false           # true: SpecAugment in stages 3 and 4
+speeds=                 # e.g. "0.9 1.0 1.1": speed perturbation in stages 3 and 4
+history=0               # keep the weights at so many points of every training (*step.pth)
+train_options=          # ESPnet options that win over those of local/schedule.sh, e.g. "--max_epoch 1"
 ngpu=0
 python=${PYTHON:-python}
 . ../../utils/parse_options.sh
+. ../../utils/steps.sh
 . local/schedule.sh
 
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc)}
@@ -29,7 +34,9 @@ name_of() { echo "${1//_/-}-$2"; }
 
 if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then
   echo "Stage 1: data check"
-  $python local/check_data.py --train "$train_set" --test "$test_set" --noise "$noise"
+  configs=()
+  for arch in $archs; do configs+=("conf/train_$arch.yaml"); done
+  $python -m hfprobe.asr.check_data --train "$train_set" --test "$test_set" --noise "$noise" --recogniser "${configs[@]}"
 fi
 
 if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then
@@ -40,9 +47,15 @@ fi
 
 # train ARCH NAME NOISE [ESPnet options]: resumes if it was interrupted
 train() {
-  local arch=$1 name=$2 noise=$3; shift 3
+  local arch=$1 name=$2 noise=$3 augment=(); shift 3
+  need "$exp/feats_stats.npz" 2
+  [ "$specaug" = false ] || augment+=(--specaug delta)
+  # shellcheck disable=SC2206
+  [ -z "$speeds" ] || augment+=(--hf_speeds $speeds)
+  # shellcheck disable=SC2086
   $python -m hfprobe.asr.train --config "conf/train_$arch.yaml" --ngpu "$ngpu" --output_dir "$exp/$name" \
-    --normalize_conf "stats_file=$exp/feats_stats.npz" --hf_valid "$test_set" --hf_noise "$noise" --resume true "$@"
+    --normalize_conf "stats_file=$exp/feats_stats.npz" --hf_valid "$test_set" --hf_noise "$noise" --resume true \
+    --hf_history "$history" "${augment[@]}" "$@" $train_options
 }
 
 if [ $stage -le 3 ] && [ $stop_stage -ge 3 ]; then
@@ -70,6 +83,7 @@ if [ $stage -le 4 ] && [ $stop_stage -ge 4 ]; then
       for cycle in $(cycles_of "$arch"); do
         options=$(cycle_options "$arch" "$kind" "$cycle" "$train_set")
         name=${arch}_$kind$([ "$cycle" = "$end" ] || echo "_cycle$cycle")
+        need "$exp/$previous/latest.pth" 3
         # shellcheck disable=SC2086
         train "$arch" "$name" "$([ $kind = robust ] && echo "$noise" || echo none)" $options \
           --init_param "$exp/$previous/latest.pth"
@@ -83,6 +97,7 @@ if [ $stage -le 5 ] && [ $stop_stage -ge 5 ]; then
   echo "Stage 5: encoders to ship"
   for arch in $archs; do
     for kind in baseline robust; do
+      need "$exp/${arch}_$kind/latest.pth" 4
       $python -m hfprobe.asr.ship "$exp/${arch}_$kind" "$exp/encoders/$(name_of "$arch" $kind)"
     done
   done

@@ -1,7 +1,7 @@
 # How long each architecture trains on what, in ESPnet's options. Sourced by run.sh.
 # 80 ms per frame leave few frames per character, so synthetic speech is slow (words a minute before the corpus name).
 
-phases_of() { case $1 in blstm) echo 1 ;; vgg_blstm) echo 1 2 ;; *) echo "unknown architecture $1" >&2; exit 2 ;; esac; }
+phases_of() { case $1 in blstm | transformer) echo 1 ;; vgg_blstm) echo 1 2 ;; *) echo "unknown architecture $1" >&2; exit 2 ;; esac; }
 
 # The VGG-BLSTM has 40 ms frames, and CTC alone does not leave the plateau there within thousands of steps. It first
 # learns the frame posteriors of the shipped BLSTM, with that one's upper layers as a start and its own convolutions
@@ -22,6 +22,9 @@ start_options() {
   case $1-$2 in
     blstm-1)
       echo "--hf_train spoken:80-92:$3@0.4 $3@0.6 --hf_max_seconds 6.0 --num_iters_per_epoch 150 --max_epoch 4 --seed 1" ;;
+    transformer-1)
+      echo "--hf_train spoken:85-115:$3@0.4 $3@0.6 --hf_max_seconds 6.0 --num_iters_per_epoch 150 --max_epoch 8 --seed 1" \
+        "--scheduler warmuplr --scheduler_conf warmup_steps=400" ;;
     vgg_blstm-1)
       echo "--hf_train spoken:85-115:$3@0.3 $3@0.7 --hf_max_seconds 3.5 --num_iters_per_epoch 100 --max_epoch 8 --seed 1" \
         "--hf_teacher $teacher --hf_teacher_weight 0.9 --freeze_param encoder.enc.0 --init_param $(copied_layers "$4")" ;;
@@ -39,6 +42,7 @@ cycle_options() {
   local epochs=9 steps=150 seconds=12.0 rate=80-95 share=0.3 peak=0.0015 div=5.0 start=0.0001 seed=2
   case $1-$2-$3 in
     blstm-robust-1) epochs=11 ;;  # harder data, for longer
+    transformer-*) epochs=12 peak=0.001 ;;
     vgg_blstm-*-1) epochs=10 steps=100 seconds=5.0 rate=80-100 share=0.25 peak=0.001 div=3.0 start=0.0003 seed=3 ;;
     vgg_blstm-*-2) epochs=20 steps=100 seconds=5.0 rate=80-100 share=0.2 div=3.0 start=0.0005 seed=4 ;;
   esac

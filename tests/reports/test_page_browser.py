@@ -165,6 +165,14 @@ def test_every_key_of_the_room(spied, pages):
     browser.press(",")
     assert browser.run("hfprobeRoom.at") == pytest.approx(max(0, at - 1), abs=0.01)
     assert browser.run("document.getElementById('room').style.getPropertyValue('--position')") != "0"
+    # Arrow keys in a row of buttons move its choice, and the focus stays with it.
+    browser.run("document.querySelector('input[name=layer]:checked').focus()")
+    browser.press("ARROW_RIGHT", "ARROW_RIGHT")
+    assert browser.run("[hfprobeRoom.clip.key, document.activeElement.value]") == ["u0-c1-e1-l1", "blstm1"]
+    browser.press("SPACE")
+    browser.wait("hfprobeRoom.playing")
+    browser.press("SPACE")
+    browser.run("hfprobeRoom.choose({ layer: 'ceiling' })")
     # In a field, a key means what it means there.
     browser.run("document.getElementById('utterance').focus()")
     browser.press("e")

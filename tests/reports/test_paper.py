@@ -1,4 +1,4 @@
-"""Table 2 and Figures 2 and 4 in the paper's layout, with planted numbers."""
+"""Table 2 and Figures 2, 3 and 4 in the paper's layout, with planted numbers."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from hfprobe.analysis.differences import Difference
 from hfprobe.reports import ReportError
 from hfprobe.reports.differences import difference_markdown, difference_table
 from hfprobe.reports.figures import caption, layer_curves, save_figure
+from hfprobe.reports.invariance import spectrogram_figure
 from hfprobe.reports.panels import RANDOM_LABEL
 from hfprobe.reports.paper import figure_2, figure_4, snr_name, split_role, table_2
 from hfprobe.reports.tables import measurements, split_twins, twin_of
@@ -146,3 +147,13 @@ def test_difference_table():
     missing = Difference("clean", "eer", "vgg", "cnn1", "-", "ceiling")
     assert difference_table([missing], "eer").rows[0][1:6] == ("vgg cnn1", "ceiling", "–", "–", "–")
     assert difference_markdown([missing, difference("cnn1", 0, 0, 0)]).count("not corrected") == 2
+
+
+def test_figure_3_has_the_baseline_above_the_robust_model():
+    mel = np.zeros((20, 8))
+    rows = {name: {"clean": mel, "noisy": mel, "cnn1": mel + 1} for name in ("vgg-robust", "vgg-baseline", "other")}
+    figure = spectrogram_figure(rows, "noise@10dB")
+    named = [axes.get_ylabel().split("\n")[0] for axes in figure.axes if axes.get_ylabel()]
+    assert named == ["vgg-baseline", "vgg-robust", "other"]
+    assert [axes.get_title() for axes in figure.axes[:3]] == ["clean", "noise@10dB", "cnn1"]
+    assert {image.get_clim() for axes in figure.axes for image in axes.images} == {(-12.0, 1.0)}  # one scale

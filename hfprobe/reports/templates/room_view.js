@@ -155,13 +155,13 @@ class RoomView {
     const encoders = room.encoders();
     const find = (encoder, layer) => room.index.get(room.name(condition, encoder, layer));
     const rows = [make("div", { class: "row references" }, make("p", { class: "row-name", "aria-hidden": "true" }, "reference"),
-      ["input", "ceiling"].map((layer) => find(-1, layer)).filter(Boolean).map((clip) => this.card(clip, condition)))];
+      make("div", { class: "clips" }, ["input", "ceiling"].map((layer) => find(-1, layer)).filter(Boolean).map((clip) => this.card(clip, condition))))];
     for (const layer of room.utterance.layers) {
-      rows.push(make("div", { class: "row" }, make("p", { class: "row-name", "aria-hidden": "true" }, layer), encoders.map((encoder) =>
-        (find(encoder, layer) ? this.card(find(encoder, layer), condition) : make("p", { class: "none" }, `${room.data.encoders[encoder]} has no ${layer}`)))));
+      rows.push(make("div", { class: "row" }, make("p", { class: "row-name", "aria-hidden": "true" }, layer), make("div", { class: "clips" }, encoders.map((encoder) =>
+        (find(encoder, layer) ? this.card(find(encoder, layer), condition) : make("p", { class: "none" }, `${room.data.encoders[encoder]} has no ${layer}`))))));
     }
     this.cards.replaceChildren(...rows);
-    this.cards.style.setProperty("--columns", Math.max(1, encoders.length));
+    this.cards.style.setProperty("--columns", Math.min(4, Math.max(1, encoders.length)));
     this.shownCondition = condition;
   }
 

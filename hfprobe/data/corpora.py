@@ -23,7 +23,7 @@ from hfprobe.data.folders import (
     REMOTE,
     SUFFIXES,
     audiofolder,
-    file_rows,
+    from_files,
     from_generator,
     is_sound,
     kaldi,
@@ -94,7 +94,7 @@ def _remote_folder(repository: str, columns: dict[str, str], source: str, revisi
     items = sound_items(filter(is_sound, paths), tables, lambda p: remote_bytes(f"{root}/{p}"), columns, source)
     for item in items:
         item["path"] = f"{root}/{item['path']}"
-    return from_generator(file_rows, items, source, remote=True)
+    return from_files(items, source, remote=True)
 
 
 def _parquet(glob: str, columns: dict[str, str], revision: str | None):

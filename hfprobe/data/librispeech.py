@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hfprobe.data.columns import check_columns, normal_fields
-from hfprobe.data.folders import SUFFIXES, file_rows, from_generator, is_sound
+from hfprobe.data.folders import SUFFIXES, from_files, is_sound
 from hfprobe.data.locations import data_folder
 from hfprobe.errors import DatasetError
 
@@ -117,7 +117,7 @@ def librispeech_folder(folder: Path, columns: dict[str, str]):
             f"no utterance in {str(folder)!r}: looked for <speaker>/<chapter>/ with *.trans.txt and sound files "
             f"({', '.join(SUFFIXES)}); give the folder of a split, e.g. LibriSpeech/test-clean"
         )
-    return from_generator(file_rows, items, str(folder))
+    return from_files(items, str(folder))
 
 
 def read_genders(folder: Path) -> dict[str, str]:

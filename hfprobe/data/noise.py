@@ -29,7 +29,7 @@ MUSAN = "hub:corypaik/musan"
 CATEGORIES = ("noise", "music", "speech")
 SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3")
 FALLBACKS = tuple(i / 8 for i in range(8))  # where else in a file to look for sound
-DRAWS = 5  # how often noise is drawn for an utterance before broken noise files stop the work
+DRAWS = 20  # how often noise is drawn for an utterance before broken noise files stop the work
 SILENT_POWER = 1e-8  # -80 dBFS: a stretch below this has no noise to scale up
 
 

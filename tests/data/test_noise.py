@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from hfprobe.analysis.conditions import apply_condition, parse_conditions
 from hfprobe.data import NoiseDraw, NoiseRecipe, load_noise
 from hfprobe.errors import DatasetError
 
@@ -134,3 +135,18 @@ def test_a_pause_in_a_recording_falls_back_to_its_beginning(folder):
     with pytest.raises(DatasetError, match="not readable as audio"):
         load_noise(folder, "all").read("noise/free/noise-free-0003.wav", 0.0, 100)
     assert abs(snr(speech_like(8000), mixture) - 5.0) < 0.01
+
+
+def test_noise_that_cannot_be_used_is_drawn_again_for_test_conditions_too(folder):
+    for n in range(5):
+        (folder / "noise" / "free" / f"noise-free-{n:04d}.wav").write_bytes(b"rubbish")
+    corpus, clean = load_noise(folder, "all"), speech_like(8000)
+    levels = parse_conditions(["10", "0"], "noise")
+    for number in range(12):
+        mixtures = [apply_condition(clean, f"u{number}", condition, corpus, 3) for condition in levels]
+        assert [snr(clean, mixture) for mixture in mixtures] == pytest.approx([10, 0], abs=0.01)
+        added = [(mixture - clean) / np.abs(mixture - clean).max() for mixture in mixtures]
+        assert np.abs(added[0] - added[1]).max() < 1e-3  # one noise at all levels
+    broken = {f"noise/free/noise-free-{n:04d}.wav" for n in range(5)}
+    assert corpus.refused and set(corpus.refused) <= broken and set(corpus.refused.values()) == {"unreadable"}
+    assert corpus.left_out.sentence("noise file").startswith(f"{len(corpus.refused)} noise file")

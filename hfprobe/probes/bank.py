@@ -308,7 +308,7 @@ class ProbeBank(Mapping[str, HighwayProbe | LinearProbe]):
         self,
         repo_id: str,
         card: str | None = None,
-        dtype: str = "float16",
+        dtype: str | None = None,
         private: bool | None = None,
         revision: str | None = None,
         token: str | None = None,
@@ -319,7 +319,8 @@ class ProbeBank(Mapping[str, HighwayProbe | LinearProbe]):
         Args:
             repo_id: ``"user/name"``; created if it does not exist.
             card: Text of the model card (README.md); a short one is made from the bank's facts if None.
-            dtype: As for `save_pretrained`.
+            dtype: As for `save_pretrained`; where None, float16 if no weight changes by it, and float32 otherwise, so
+                that what is loaded is what was pushed, bit by bit.
             private: Whether a new repository is private; True is refused for a public one that is there.
             revision: Branch to push to; made if it does not exist.
             token: Access token; the stored one if None.
@@ -333,7 +334,8 @@ class ProbeBank(Mapping[str, HighwayProbe | LinearProbe]):
             ConfigError: Branch, message, card or dtype cannot be used.
         """
         with tempfile.TemporaryDirectory() as scratch:
-            self.save_pretrained(Path(scratch) / "bank", dtype=dtype)
+            exact = "float16" if bank_files.fits_float16([*self._probes.values(), self.floor]) else "float32"
+            self.save_pretrained(Path(scratch) / "bank", dtype=dtype or exact)
             return push_bank(
                 Path(scratch) / "bank", repo_id, card or default_card(self, repo_id), commit_message,
                 private=private, revision=revision, token=token,

@@ -117,6 +117,12 @@ def write_probe(probe, folder: Path, dtype: str) -> None:
         path.chmod(0o644)
 
 
+def fits_float16(probes: Iterable) -> bool:
+    """Whether the trained weights of probes are float16 numbers already."""
+    weights = (value for probe in probes for value in probe.parameters() if value.requires_grad)
+    return all(torch.equal(value, value.to(torch.float16).to(value.dtype)) for value in weights)
+
+
 def write_bank(folder: Path, probes: dict, index: dict, dtype: str) -> None:
     """Write a bank so that a reader sees the old one, the new one or an error, never a mixture.
 

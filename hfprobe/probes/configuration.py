@@ -18,6 +18,7 @@ from hfprobe.hub.safety import refuse_code
 
 MOST = 1_000_000  # no width or stride is larger; a file of somebody else must not make us build such a thing
 MOST_HIGHWAYS = 256
+MOST_BINS = 65536
 
 
 def _require_positive_integer(name: str, value: Any, most: int = MOST) -> int:
@@ -68,6 +69,8 @@ class _MelFrameConfig(PreTrainedConfig):
         refuse_code(kwargs, "the configuration of a probe", ConfigError)
         # A dictionary, not a MelConfig, because the configuration has to be plain JSON.
         settings = mel if isinstance(mel, MelConfig) else MelConfig.from_dict(dict(mel or {}))
+        if max(settings.n_fft, settings.n_mels, settings.sampling_rate // 16) > MOST_BINS:
+            raise ConfigError(f"expected at most {MOST_BINS} samples, bins or bands, got {settings}; correct mel")
         self.layer = layer
         self.stride = stride
         self.mel = settings.to_dict()

@@ -77,6 +77,8 @@ def hostile_banks(files: dict[str, bytes], mark: Path) -> dict[str, tuple[dict[s
         "huge-width": (with_settings(hidden_dim=900_000, input_dim=900_000), "mismatched"),
         "wider-than-any": (with_settings(hidden_dim=10**12), "hidden_dim"),
         "many-highways": (with_settings(num_layers=10**9), "num_layers"),
+        "many-bins": (with_settings(mel={**settings["mel"], "n_fft": 10**9}), "65536"),
+        "dtype-a-name": (with_settings(dtype="system"), "settings"),
         "width-a-text": (with_settings(input_dim="6"), "input_dim"),
         "other-type": (with_settings(model_type="bert"), "bert"),
         "auto-map": (with_settings(auto_map={"AutoModel": "evil.Model"}), "auto_map"),

@@ -12,7 +12,7 @@ PUSH = "result = ProbeBank.from_pretrained(folder).push_to_hub(repo, **options)"
 
 
 def push(worker, folder, repo, **options):
-    return worker.run(PUSH, folder=folder, repo=repo, options={"dtype": "float32", **options})
+    return worker.run(PUSH, folder=folder, repo=repo, options=options)
 
 
 def contents(folder):
@@ -138,6 +138,24 @@ def test_an_interrupted_push_goes_on_where_it_stopped(hub, worker, bank_folder):
     hub.clear()
     push(worker, bank_folder, "user/resumed")  # nothing has changed
     assert not hub.asked("PUT /lfs/") and len(repo.titles()) == 2
+
+
+def test_a_bank_of_half_precision_stays_so(hub, worker, bank_folder):
+    result = worker.run(
+        """
+        bank = ProbeBank.from_pretrained(folder)
+        bank.push_to_hub("user/half", dtype="float16")
+        half = ProbeBank.from_pretrained("user/half")
+        half.push_to_hub("user/half-again")
+        result = [weights(half["l1"]) == weights(bank["l1"]),
+                  weights(half["l1"]) == weights(ProbeBank.from_pretrained("user/half-again")["l1"])]
+        """,
+        folder=bank_folder,
+    )
+    assert result == [False, True]
+    one, two = (hub.repos["models", f"user/{name}"].files() for name in ("half", "half-again"))
+    del one["README.md"], two["README.md"]
+    assert one == two and len(one["l1/model.safetensors"]) < (bank_folder / "l1" / "model.safetensors").stat().st_size
 
 
 def test_what_passes_is_tried_again(hub, worker, bank_folder):

@@ -24,7 +24,7 @@ COMMANDS: dict[str, str] = {
     "invariance": "measure how little the layers change when noise is added",
     "untangle": "measure how far apart words, phones or speakers lie in every layer (manifold capacity)",
     "listening-test": "let people listen: make a test of whose voice a layer keeps, and score the answers",
-    "report": "lay the results of several runs side by side, layer by layer, in one page",
+    "report": "make one page of one run or several: listen, curves, tables, what was run",
     "card": "write the model card of a bank or an encoder from its files and results",
     "push": "push a probe bank with its card to the Hugging Face Hub, in one commit",
     "encoders": "list the encoders and layers that hfprobe knows",

@@ -19,7 +19,6 @@ from hfprobe.reports.panels import (
     INK,
     LINE,
     MUTED,
-    REFERENCES,
     STYLES,
     EncoderStyle,
     add_legend,
@@ -36,7 +35,7 @@ from hfprobe.reports.tables import (
     split_twins,
 )
 
-__all__ = ["INK", "LINE", "MUTED", "STYLES", "EncoderStyle", "caption", "figure_bytes", "layer_curves", "save_figure"]
+__all__ = ["INK", "LINE", "MUTED", "STYLES", "EncoderStyle", "figure_bytes", "layer_curves", "save_figure"]
 _drawing = drawing
 
 
@@ -101,46 +100,6 @@ def layer_curves(
         add_legend(figure, grid.flat[: len(panels)], places)
         lay_out(figure)
     return figure
-
-
-def caption(rows: Iterable[Any], metric: str) -> str:
-    """What a figure of this metric shows, with its counts.
-
-    Args:
-        rows: Result rows of any metrics.
-        metric: The one drawn.
-
-    Returns:
-        Two or three sentences.
-
-    Raises:
-        ReportError: If no row has this metric.
-
-    Example:
-        >>> row = {"encoder": "e", "layer": "cnn1", "condition": "clean", "metric": "stoi", "value": 1}
-        >>> row["n"] = 20
-        >>> caption([row], "stoi")[-48:]
-        'Each point is from 20 measurements; none failed.'
-    """
-    chosen = metric_rows(rows, metric)
-    info = metric_info(metric)
-    counts = [row.n for row in chosen]
-    low, high = min(counts), max(counts)
-    each = f"{low}" if low == high else f"{low} to {high}"
-    failed = sum(row.n_failed for row in chosen)
-    bands = "Bands are 95 % intervals. " if any(row.ci_low is not None for row in chosen) else ""
-    kinds = [kind for kind in REFERENCES if any(row.layer == kind for row in chosen)]
-    meanings = {
-        "input": "input: the sound that went in (natural speech where clean)",
-        "ceiling": "ceiling: the true mel made sound again",
-        "floor": "mean mel: a probe that knows nothing else",
-    }
-    lines = f"Grey lines: {'; '.join(meanings[kind] for kind in kinds)}. " if kinds else ""
-    if split_twins(chosen)[1]:
-        lines += "Thin grey curves: the same encoder with random weights, and probes of its own. "
-    ending = f"{failed} failed and are left out, not scored 0." if failed else "none failed."
-    what = f"{info.axis} by layer; {info.meaning}. {bands}{lines}"
-    return f"{what}Each point is from {each} measurements; {ending}"
 
 
 def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = ("png", "pdf")) -> tuple[Path, ...]:

@@ -69,13 +69,13 @@ def paper_figures(runs: Sequence[Run], encoders: Sequence[str]) -> list[PaperFig
     for number, run in enumerate(measured["eer"]):
         of = f", {run.name}" if len(measured["eer"]) > 1 else ""
         rows = metric_rows(run.rows, "eer")
-        first = ordered_conditions(rows)[0]
+        first = ordered_conditions([row for row in rows if row.layer not in REFERENCE_LAYERS])[0]
         rows = tuple(row for row in rows if row.condition == first)
         drawn = chart(rows, Measure("eer"), encoders, by_family=True)
         words = f"EER by layer, {first}: the higher, the less of the voice is left. {caption(rows, Measure('eer'))}"
         entry = PaperFigure(f"figure2-{number}", f"Figure 2: how much of the voice is left{of}", words)
         entry.charts, entry.tables = [(f"figure2-{number}", drawn)], [interval_table(rows, "eer")]
-        entry.figure = figure_2(run.rows)
+        entry.figure = figure_2(rows)
         found.append(entry)
     if any(run.sounds for run in runs):
         words = (

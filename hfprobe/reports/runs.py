@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from hfprobe.reports.kept import FOLDER, INDEX, read_index, read_sounds
-from hfprobe.reports.model import REFERENCE_LAYERS, Measurement, ReportError, UtteranceView, measurements
+from hfprobe.reports.model import (
+    REFERENCE_LAYERS,
+    Measurement,
+    ReportError,
+    UtteranceView,
+    as_number,
+    measurements,
+)
 from hfprobe.reports.tables import metric_info
 from hfprobe.results import Results, ResultsError
 
@@ -212,19 +219,19 @@ def _differences(folder: Path | None) -> tuple[Mapping[str, Any], ...]:
     if path is None or not path.is_file():
         return ()
     try:
-        lines = json.loads(path.read_text(encoding="utf-8"))["differences"]
-        names = ("encoder", "layer", "other_encoder", "other_layer", "condition", "metric")
-        for line in lines:
-            if not all(isinstance(line[name], str) for name in names):
-                raise TypeError("a name is no text")
-            for name in ("difference", "ci_low", "ci_high", "p_value"):
-                if line[name] is not None:
-                    float(line[name])
+        return tuple(_difference(line) for line in json.loads(path.read_text(encoding="utf-8"))["differences"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ReportError(
             f"differences.json of run {str(folder)!r} is not as hfprobe evaluate writes it ({error}); make it again"
         ) from error
-    return tuple(lines)
+
+
+def _difference(line: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("encoder", "layer", "other_encoder", "other_layer", "condition", "metric")
+    if not all(isinstance(line[name], str) for name in names):
+        raise TypeError("a name is no text")
+    numbers = {name: as_number(line[name], name) for name in ("difference", "ci_low", "ci_high", "p_value")}
+    return {name: line[name] for name in names} | numbers | {name: int(line[name]) for name in ("n", "n_dropped")}
 
 
 def split_pairs(rows: Iterable[Measurement]) -> tuple[tuple[Measurement, ...], tuple[Measurement, ...]]:

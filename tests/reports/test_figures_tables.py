@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from hfprobe.reports import ReportError
-from hfprobe.reports.figures import STYLES, caption, layer_curves, save_figure
+from hfprobe.reports.figures import STYLES, layer_curves, save_figure
 from hfprobe.reports.tables import csv_text, interval_table, layer_table, markdown_tables
 
 LAYERS = {"vgg": ("cnn1", "cnn2", "blstm1"), "pure": ("blstm1", "blstm2")}
@@ -97,13 +97,6 @@ def test_colours_follow_the_page_not_the_rows(rows):
     names = ("other", "vgg-baseline", "vgg-robust", "pure-robust")
     curves = {line.get_label(): line for line in layer_curves(rows, "eer", names).axes[0].get_lines()}
     assert curves["vgg-robust"].get_color() == STYLES[2].light
-
-
-def test_caption_counts(rows):
-    assert "95 % intervals" in caption(rows, "eer") and "from 0 to 100 measurements; none failed" in caption(
-        rows, "eer"
-    )
-    assert "6 failed and are left out, not scored 0" in caption(rows, "stoi")
 
 
 def test_files_of_a_figure_with_a_hostile_name(rows, tmp_path):

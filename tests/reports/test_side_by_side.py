@@ -4,6 +4,7 @@ import pytest
 
 from hfprobe.reports import ReportError
 from hfprobe.reports.charts import chart
+from hfprobe.reports.paper_section import paper_figures
 from hfprobe.reports.run_figures import caption, finish, run_figure
 from hfprobe.reports.runs import Measure, load_runs
 from hfprobe.reports.side_by_side import (
@@ -191,6 +192,24 @@ def test_what_is_no_run_is_refused_by_name(tmp_path, content, message):
     with pytest.raises(ReportError, match=message) as caught:
         load_runs([path])
     assert "mine.json" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"differences": [{}]}', '{"differences": [{"encoder": 3}]}', '{"differences": 5}']
+)
+def test_broken_differences_are_refused_by_name(tmp_path, content):
+    folder = saved(tmp_path / "mine", [row("e", x, "stoi", 0.5) for x in "ab"])
+    assert load_runs([folder])[0].differences == ()
+    (folder / "differences.json").write_text(content)
+    with pytest.raises(ReportError, match="differences.json of run .*mine") as caught:
+        load_runs([folder])
+    assert "\n" not in str(caught.value)
+
+
+def test_figures_of_the_paper_when_only_the_input_was_heard_clean(tmp_path):
+    rows = [row("-", "input", "eer", 0.1), *(row("e", x, "eer", 0.2, "noise@0dB") for x in "ab")]
+    (figure,) = (one for one in paper_figures(load_runs([saved(tmp_path / "a", rows)]), ["e"]) if one.charts)
+    assert figure.charts[0][1]["panels"][0]["layers"] == ["a", "b"] and "noise@0dB" in figure.caption
 
 
 def test_folder_without_results_twice_and_no_layers(tmp_path):

@@ -3,7 +3,6 @@ const DASHES = ["", "7 3", "7 2 1.5 2", "1.5 2.5", "8 2 2 2 2 2"];
 const MARKS = ["M-3.4 0a3.4 3.4 0 1 0 6.8 0a3.4 3.4 0 1 0-6.8 0z", "M-3-3h6v6h-6z", "M0-4l3.8 7h-7.6z", "M0-4l4 4-4 4-4-4z", "M0 4l3.8-7h-7.6z"];
 const FILLED = [true, false, true, false, true];
 const LINES = { input: "1 2", ceiling: "8 3", floor: "4 2 1 2" };
-const LINE_WORDS = { input: "input", ceiling: "ceiling", floor: "floor" };
 
 const scaled = (chart, value) => (chart.percent ? 100 * value : value);
 const written = (chart, value) => (isNumber(value) ? decimals(scaled(chart, value), chart.digits) : MISSING);

@@ -108,7 +108,7 @@ def _load(repository: str, revision: str | None, config: str | None, part: str, 
     from huggingface_hub import HfApi, constants
 
     info = call(lambda: HfApi().dataset_info(repository, revision=revision), f"opening {repository}")
-    root = Path(constants.HF_HOME) / "hfprobe-noise" / repository.replace("/", "--") / info.sha
+    root = Path(constants.HF_HOME) / "hfprobe-noise" / repository.replace("/", "--") / (info.sha or "main")
     index = root / f"{config or 'noise'}-{part}-{files}.json"
     if index.is_file():
         return HubNoise(**_read_index(index), root=root, repository=repository, revision=info.sha)

@@ -347,3 +347,15 @@ for rows in kept:
 
 def test_the_sounds_here_differ():
     assert len({sound(n) for n in range(30)}) == 30 and np.frombuffer(sound(1, kind="WAV")[:4], "S4")[0] == b"RIFF"
+
+
+def test_a_model_of_a_busy_server_is_asked_for_again(hub, worker):
+    hub.put_repo("model", "user/voice", {"config.json": "{}"})
+    hub.plant("(GET|HEAD) .*user/voice", "status", status=503, times=2)
+    result = worker.run("""
+        from pathlib import Path
+        from hfprobe.speakers.fetch import model_folder
+        waits.clear()
+        result = [Path(model_folder("user/voice", ["config.json"]), "config.json").read_text(), waits]
+    """)
+    assert result[0] == "{}" and result[1] and not hub.faults

@@ -85,8 +85,6 @@ def load_random_floors(names: list[str], pairs: list[tuple], banks: list[str]) -
     """
     from hfprobe.encoders import AutoSpeechEncoder
     from hfprobe.encoders.random_weights import split_random
-    from hfprobe.probes import ProbeBank
-    from hfprobe.probes.bank_files import INDEX, RANDOM
 
     if banks and len(banks) != len(names):
         raise ConfigError(
@@ -96,12 +94,8 @@ def load_random_floors(names: list[str], pairs: list[tuple], banks: list[str]) -
     for index, (name, (encoder, bank)) in enumerate(zip(names, pairs, strict=True)):
         if split_random(encoder.name):
             continue
-        beside = bank.folder / RANDOM if bank.folder is not None else None
-        if banks:
-            random_bank = _load_bank(banks[index])
-        elif beside is not None and (beside / INDEX).is_file():
-            random_bank = ProbeBank.from_pretrained(beside)
-        else:
+        random_bank = _load_bank(banks[index]) if banks else bank.random_twin()
+        if random_bank is None:
             without.append(encoder.name)
             continue
         made = split_random(random_bank.encoder)

@@ -54,6 +54,7 @@ class Place:
         self._root, self._revision, self._options = Path(source).expanduser(), revision, options
         self._what = what
         self._fetched: set[str] = set()
+        self._listed: set[str] = set()
 
     def __str__(self) -> str:
         return f"{self.source}/{self.prefix}".rstrip("/")
@@ -90,7 +91,16 @@ class Place:
             self._fetched.update(wanted)
         return self.folder / names[0]
 
+    def has(self, name: str) -> bool:
+        """Whether there is such a file; of a repository known after the first `get`."""
+        return self.prefix + name in self._listed or (self.folder / name).is_file()
+
+    def below(self, subfolder: str) -> Place:
+        """A folder below this one, of the same commit."""
+        return Place(self.source, self._revision, self.prefix + subfolder, self._what, **self._options)
+
     def _check(self, wanted: Iterable[str], files: dict[str, int]) -> None:
+        self._listed = set(files)
         place = f"repository {self.source!r}"
         for path in wanted:
             if path not in files:

@@ -13,6 +13,7 @@ import torch
 
 from hfprobe.audio import MelConfig, vocode
 from hfprobe.errors import BankError, ConfigError, LayerError
+from hfprobe.hub.place import Place
 from hfprobe.probes import bank_files
 from hfprobe.probes.bank_card import default_card
 from hfprobe.probes.bank_check import check_encoder
@@ -73,6 +74,7 @@ class ProbeBank(Mapping[str, HighwayProbe | LinearProbe]):
                     f"{probe.config.mel_config}; put probes of one training into one bank"
                 )
         self.folder: Path | None = None  # where it was loaded from
+        self._place: Place | None = None
         self._checked: tuple[weakref.ref, int] | None = None
 
     # -- mapping
@@ -257,7 +259,10 @@ class ProbeBank(Mapping[str, HighwayProbe | LinearProbe]):
             LayerError: If a layer in `layers` has no probe.
         """
         wanted = None if layers is None else [layers] if isinstance(layers, str) else list(layers)
-        place = bank_place(folder_or_repo, revision, subfolder, **options)
+        return cls._from_place(bank_place(folder_or_repo, revision, subfolder, **options), wanted)
+
+    @classmethod
+    def _from_place(cls, place: Place, wanted: list[str] | None = None) -> ProbeBank:
         index = read_checked(place, [bank_files.INDEX], read_index)
         for name in wanted or []:
             if name not in index["layers"]:
@@ -278,8 +283,21 @@ class ProbeBank(Mapping[str, HighwayProbe | LinearProbe]):
             training=index["training"],
             environment=index["environment"],
         )
-        bank.folder = folder
+        bank.folder, bank._place = folder, place
         return bank
+
+    def random_twin(self) -> ProbeBank | None:
+        """The bank of the encoder's twin with random weights that lies beside this one, on disk or on the Hub.
+
+        Returns:
+            That bank; None if there is none, or this bank was not loaded from files.
+
+        Raises:
+            BankError: It is broken.
+        """
+        if self._place is None or not self._place.has(f"{bank_files.RANDOM}/{bank_files.INDEX}"):
+            return None
+        return type(self)._from_place(self._place.below(bank_files.RANDOM))
 
     def save_pretrained(self, folder: str | Path, dtype: str = "float16") -> None:
         """Write the bank; see `bank_files` for the layout and what a reader may see meanwhile.

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import shutil
 
 import pytest
+from hub_banks import make_bank
 from hub_server import WRITE_TOKEN
 from hub_worker import Failed
 
@@ -156,6 +158,28 @@ def test_a_bank_of_half_precision_stays_so(hub, worker, bank_folder):
     one, two = (hub.repos["models", f"user/{name}"].files() for name in ("half", "half-again"))
     del one["README.md"], two["README.md"]
     assert one == two and len(one["l1/model.safetensors"]) < (bank_folder / "l1" / "model.safetensors").stat().st_size
+
+
+def test_the_random_twin_comes_along(hub, worker, bank_folder, tmp_path):
+    bank, twin = shutil.copytree(bank_folder, tmp_path / "bank"), make_bank(("l1", "l2"), seed=7)
+    twin.encoder = "random:toy"
+    twin.save_pretrained(bank / "random", dtype="float32")
+    result = worker.run(
+        """
+        from hfprobe.probes.bank_push import push_bank
+        push_bank(folder, "user/twins", "# Twins", "Both")
+        there, here = ProbeBank.from_pretrained("user/twins"), ProbeBank.from_pretrained(folder)
+        twins = [there.random_twin(), here.random_twin()]
+        result = [list(twins[0]), twins[0].encoder, weights(twins[0]["l1"]) == weights(twins[1]["l1"]),
+                  twins[0].random_twin() is None, list(ProbeBank.from_pretrained("user/twins", subfolder="random"))]
+        """,
+        folder=bank,
+    )
+    assert result == [["l1", "l2"], "random:toy", True, True, ["l1", "l2"]]
+    files = hub.repos["models", "user/twins"].files()
+    assert {path: data for path, data in files.items() if path != "README.md"} == contents(bank)
+    push(worker, bank_folder, "user/twins")  # without a twin
+    assert set(hub.repos["models", "user/twins"].files()) == {"README.md", *BANK_FILES}
 
 
 def test_what_passes_is_tried_again(hub, worker, bank_folder):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hfprobe.reports import Clip, ConditionView, UtteranceView
+from hfprobe.reports import Clip, ConditionView, UtteranceView, figures, paper_section, side_by_side
 from hfprobe.reports.kept import keep_views
 from hfprobe.results import ResultRow, Results
 
@@ -72,6 +72,14 @@ def saved(folder, results=(), sounds=(), command="evaluate", **config):
     if sounds:
         keep_views(sounds, folder, stamp, config)
     return folder
+
+
+def without_drawing(patch):
+    """Have pages written without Matplotlib, which is slow: for what is no test of figures."""
+    patch.setattr(side_by_side, "run_figure", lambda *_: None)
+    for name in ("figure_2", "figure_4", "spectrogram_figure"):
+        patch.setattr(paper_section, name, lambda *_: "figure")
+    patch.setattr(figures, "figure_bytes", lambda _: {"png": b"picture", "pdf": b"picture"})
 
 
 def along_training(encoder="asr"):

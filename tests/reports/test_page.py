@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import soundfile
-from made_up import ENCODERS, HOSTILE, LAYERS, along_training, clip, rows, saved, tone, value_of, view
+from made_up import ENCODERS, HOSTILE, LAYERS, along_training, clip, rows, saved, tone, value_of, view, without_drawing
 
 from hfprobe.reports import ConditionView, UtteranceView, run_of, write_page
 from hfprobe.reports.runs import load_runs
@@ -78,7 +78,9 @@ def whole(tmp_path_factory):
     (folder / "differences.json").write_text(json.dumps({"differences": differences}))
     runs = load_runs([folder, saved(root / "training", along_training(), command="similarity")])
     beside = write_page(runs, root / "beside", "Mine & yours", single_file=False)
-    return beside, write_page(runs, root / "single", "Mine & yours")
+    with pytest.MonkeyPatch.context() as patch:
+        without_drawing(patch)
+        return beside, write_page(runs, root / "single", "Mine & yours")
 
 
 def test_one_file_holds_everything(whole):

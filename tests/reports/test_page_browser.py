@@ -6,9 +6,9 @@ import json
 import threading
 
 import pytest
-from made_up import ENCODERS, HOSTILE, LAYERS, along_training, clip, rows, saved, value_of, view
+from made_up import ENCODERS, HOSTILE, LAYERS, along_training, clip, rows, saved, value_of, view, without_drawing
 
-from hfprobe.reports import ConditionView, UtteranceView, figures, paper_section, run_of, side_by_side, write_page
+from hfprobe.reports import ConditionView, UtteranceView, run_of, write_page
 from hfprobe.reports.runs import load_runs
 from hfprobe.results import ResultRow, Results
 
@@ -39,10 +39,7 @@ def pages(tmp_path_factory):
     """A folder with FLAC, one file with Opus, and pages where all text is hostile."""
     root = tmp_path_factory.mktemp("pages")
     with pytest.MonkeyPatch.context() as patch:  # drawing files is slow, and tested elsewhere
-        patch.setattr(side_by_side, "run_figure", lambda *_: None)
-        patch.setattr(paper_section, "figure_2", lambda *_: "figure")
-        patch.setattr(paper_section, "figure_4", lambda *_: "figure")
-        patch.setattr(figures, "figure_bytes", lambda _: {"png": b"picture", "pdf": b"picture"})
+        without_drawing(patch)
         sounds = [view("u1", seconds=3.0), view("u2", seconds=3.0, transcript=None)]
         training = saved(root / "training", along_training(), command="similarity")
         folder = write_page(load_runs([saved(root / "evaluation", rows(), sounds), training]), root / "folder", single_file=False)

@@ -122,8 +122,10 @@ def normal_row(row: dict, columns: dict[str, str], names: dict[str, list[str]], 
         root: Paths to sounds are followed inside this folder and nowhere else; none is where None.
     """
     sound = row.get(columns.get("audio", "audio"))
-    path = sound if isinstance(sound, str) else sound.get("path") if isinstance(sound, dict) else None
-    data = sound.get("bytes") if isinstance(sound, dict) else sound if isinstance(sound, bytes) else None
+    cells = sound if isinstance(sound, dict) else {"bytes": sound, "path": sound}
+    # By type, not by name: text in place of bytes would be taken for a path when the sound is decoded.
+    data = cells.get("bytes") if isinstance(cells.get("bytes"), bytes) else None
+    path = cells.get("path") if isinstance(cells.get("path"), str) else None
     fields = normal_fields(row, columns, names)
     # Without any name the sound itself names the row: noise is drawn by name, and must differ between rows.
     fields["id"] = fields["id"] or str(path or "") or f"{zlib.crc32(data or b''):08x}"

@@ -155,6 +155,17 @@ def test_parquet_with_sounds_in_bytes_and_beside_it(tmp_path):
     stream = SpeechStream(f"parquet:{tmp_path}/paths.parquet audio=file", batch_size=1)
     assert [batch.ids for batch in stream.one_epoch(0)] == [["a"]]
     assert stream.failures == {"missing": 4}  # paths lead nowhere outside the table's folder
+    odd = {
+        "text": "a.wav",
+        "number": 7,
+        "struct": {"bytes": str(outside), "path": None},
+        "deep": {"path": 3.5},
+        "list": [0.1],
+    }
+    for name, value in odd.items():
+        pq.write_table(pa.table({"audio": [value], "utt_id": ["u"]}), tmp_path / f"odd-{name}.parquet")
+        rows = list(load_corpus(f"parquet:{tmp_path}/odd-{name}.parquet"))
+        assert [row["audio"] for row in rows] == [str(tmp_path / "a.wav") if name == "text" else None], name
     outside.unlink()
     with pytest.raises(DatasetError, match="no column 'audio' but file, utt_id; say which column is the sound"):
         load_corpus(f"parquet:{tmp_path}/paths.parquet")

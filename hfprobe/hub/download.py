@@ -86,6 +86,10 @@ def fetch(
             if (status(error) or 500) < 500:
                 raise
             return _cached(common, revision, error)
+        for path in entries:
+            parts = path.split("/")
+            if ".." in parts or "" in parts or "\\" in path or any(ord(letter) < 32 for letter in path):
+                raise HubError(f"repository {repo_id!r} lists a file {path!r}, which leads elsewhere; do not use it")
         if check is not None:
             check({path: item.size for path, item in entries.items()})
         known = {path for path in entries if not force and _in_cache(repo_id, path, commit, cache_dir)}

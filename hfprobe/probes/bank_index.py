@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hfprobe.errors import BankError
-from hfprobe.hub.safety import read_json
+from hfprobe.hub.safety import read_json, refuse_code
 from hfprobe.probes.bank_files import FLOOR, FORMAT_VERSION, INDEX, LAYER_FILES, RANDOM, check_layer_name
 
 MELS, CLASSIFIERS = "probes", "classifiers"
@@ -32,6 +32,7 @@ def read_index(folder: Path, kind: str | None = MELS) -> dict[str, Any]:
     if not path.is_file():
         raise BankError(f"expected a bank of {kind or 'probes'} in {folder}, found no {INDEX}; check the path")
     index = read_json(path, BankError)
+    refuse_code(index, path, BankError)
     if index.get("format_version") != FORMAT_VERSION:
         raise BankError(
             f"expected format version {FORMAT_VERSION} in {path}, got {_short(index.get('format_version'))}; "

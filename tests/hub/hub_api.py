@@ -77,6 +77,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _serve(self, method: str) -> None:
         hub, url = self.server.hub, urlsplit(self.path)
+        if hub.stopping.is_set():
+            return self._hang_up()  # a connection that was open when the server was stopped
         self.query = {key: values[-1] for key, values in parse_qs(url.query).items()}
         scheme, _, token = (self.headers.get("Authorization") or "").partition(" ")
         self.token = token if scheme.lower() == "bearer" else None

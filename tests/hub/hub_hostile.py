@@ -90,6 +90,7 @@ def hostile_banks(files: dict[str, bytes], mark: Path) -> dict[str, tuple[dict[s
         "index-too-large": (agreed(files, note="x" * 4_100_000), "4,000,000"),
         "index-no-json": ({**files, "bank.json": b"\x80\x04"}, "JSON"),
         "index-too-deep": ({**files, "bank.json": deep}, "deep"),
+        "index-with-code": (agreed(files, auto_map={"AutoModel": "evil.Model"}), "auto_map"),
         "layer-up": (agreed(files, layers=["../../etc"]), "layer names"),
         "layer-absolute": (agreed(files, layers=["/etc/passwd"]), "layer names"),
         "layer-below": (agreed(files, layers=["l1/x"]), "layer names"),

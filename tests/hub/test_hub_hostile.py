@@ -92,9 +92,10 @@ def test_hostile_encoders_are_refused(hub, worker, tmp_path):
     hub.put_repo("model", "evil/header", {"config.json": json.dumps(settings), "model.safetensors": safetensors({}, length=10**15)})
     hub.put_repo("model", "evil/zipped", {"config.json": json.dumps(settings), "model.safetensors": pickled.getvalue()})
     hub.put_repo("model", "evil/espnet-zipped", {"config.yaml": yaml, "model.safetensors": pickled.getvalue()})
-    names = ["mapped", "kernel", "extractor", "pickled", "espnet", "meta", "yaml", "large", "header", "zipped", "espnet-zipped"]
+    hub.put_repo("model", "evil/path", {"config.json": json.dumps(settings), "../../../up.json": "{}"})
+    names = ["path", "mapped", "kernel", "extractor", "pickled", "espnet", "meta", "yaml", "large", "header", "zipped", "espnet-zipped"]
     told = worker.run("result = {n: refused(AutoSpeechEncoder.from_pretrained, f'evil/{n}') for n in names}", names=names)
-    expected = {"mapped": "auto_map", "kernel": "attn_implementation", "extractor": "auto_map", "pickled": "plain weights",
+    expected = {"path": "leads elsewhere", "mapped": "auto_map", "kernel": "attn_implementation", "extractor": "auto_map", "pickled": "plain weights",
                 "espnet": "", "meta": "../../x.pth", "yaml": "YAML", "large": "50,000,000", "header": "header",
                 "zipped": "pickle", "espnet-zipped": ""}  # fmt: skip
     for name, (kind, message) in told.items():

@@ -54,7 +54,7 @@ class Voice:
 class _Engine:
     """espeak-ng, one per process, for one thread at a time.
 
-    The library keeps the phase of its oscillators and the state of the C library's random numbers from one utterance to
+    The library keeps the phase of its oscillators and the state of its random numbers from one utterance to
     the next, and has no call to reset them: the same sentence would sound different after different sentences, and a
     resumed training would hear other speech. So it is loaded anew for each utterance (about a millisecond).
     """
@@ -84,6 +84,8 @@ class _Engine:
             raise DatasetError(f"espeak-ng did not start (status {self.rate}); reinstall espeakng-loader")
         self.library.espeak_SetSynthCallback(self._callback)
         self._system.srand(1)
+        # The library has random numbers of its own too (breath in the voices f1 to f5), seeded with the time of day.
+        self.library.espeak_ng_SetRandSeed(ctypes.c_long(1))
 
     def _collect(self, samples, count: int, events) -> int:
         if samples and count > 0:

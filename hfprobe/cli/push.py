@@ -25,12 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Check the bank and its card, show what there is, push."""
-    from hfprobe.hub.client import check_repo_id
-    from hfprobe.hub.upload import check_branch
+    from hfprobe.hub.client import check_repo_id, check_revision
     from hfprobe.probes.bank_push import CARD, open_bank_folder, push_bank
 
     check_repo_id(args.repo_id)
-    check_branch(args.revision)
+    check_revision(args.revision)
     folder = _folder(args.bank)
     bank = open_bank_folder(folder)
     made = None if CARD in bank.files else _default_card(bank, args)

@@ -18,6 +18,7 @@ T = TypeVar("T")
 RETRY = Retry(tries=4, first=1.0, longest=8.0)
 LONGEST_RETRY_AFTER = 60.0  # seconds; a server that wants more is told of instead
 UPLOAD_SECONDS = 60.0  # without a byte in either direction
+_REVISION = re.compile(r"(?!.*(\.\.|//|@\{|\.lock$))[A-Za-z0-9_][\w./+-]{0,199}(?<![./])", re.ASCII)
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 
 
@@ -38,6 +39,20 @@ def check_repo_id(repo_id: object) -> str:
             f"expected a repository user/name of letters, digits, '-', '_' and '.', got {scrub(text)!r}; correct it"
         )
     return text
+
+
+def check_revision(revision: str | None) -> None:
+    """Refuse what cannot be a branch, tag or commit; the cache makes a path of it.
+
+    Example:
+        >>> check_revision("refs/pr/1")
+        >>> check_revision("../main")
+        Traceback (most recent call last):
+        ...
+        hfprobe.errors.HubError: expected a branch, tag or commit, got '../main'; correct the revision
+    """
+    if revision is not None and not _REVISION.fullmatch(revision):
+        raise HubError(f"expected a branch, tag or commit, got {scrub(str(revision))[:80]!r}; correct the revision")
 
 
 def check_token(token: object) -> None:

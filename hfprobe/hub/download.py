@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hfprobe.errors import HubError
-from hfprobe.hub.client import call, check_repo_id, check_token, explained, quiet_client
+from hfprobe.hub.client import call, check_repo_id, check_revision, check_token, explained, quiet_client
 from hfprobe.hub.messages import explain, offline, status
 
 Check = Callable[[dict[str, int]], None]
@@ -72,6 +72,7 @@ def fetch(
     from huggingface_hub import HfApi, snapshot_download
 
     repo_id = check_repo_id(repo_id)
+    check_revision(revision)
     check_token(token)
     common = {"repo_id": repo_id, "allow_patterns": list(allow) or None, "ignore_patterns": list(ignore) or None}
     common |= {"token": token, "cache_dir": cache_dir, "tqdm_class": _patient_bars()}

@@ -20,6 +20,7 @@ from hfprobe.hub.client import (
     UPLOAD_SECONDS,
     call,
     check_repo_id,
+    check_revision,
     check_token,
     explained,
     may_pass,
@@ -27,8 +28,6 @@ from hfprobe.hub.client import (
 )
 from hfprobe.hub.messages import offline, status
 from hfprobe.progress import progress_bar
-
-_BRANCH = re.compile(r"(?!.*(\.\.|//|@\{|\.lock$))[A-Za-z0-9_][\w./-]{0,199}(?<![./])", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -44,18 +43,6 @@ class Pushed:
     url: str
     commit: str
     repo_id: str
-
-
-def check_branch(revision: str | None) -> None:
-    """Refuse what cannot be the name of a branch.
-
-    Raises:
-        ConfigError: As said.
-    """
-    if revision is not None and not _BRANCH.fullmatch(revision):
-        raise ConfigError(
-            f"expected the name of a branch, got {revision!r}; use letters, digits, '-', '_', '.' and '/'"
-        )
 
 
 def check_metadata(card: str) -> None:
@@ -102,12 +89,12 @@ def push(
 
     Raises:
         HubError: One sentence: no token, no access, no connection, refused.
-        ConfigError: Branch, message or card cannot be used, or a private push would become public.
+        ConfigError: Message or card cannot be used, or a private push would become public.
     """
     from huggingface_hub import HfApi, get_token
 
     repo_id = check_repo_id(repo_id)
-    check_branch(revision)
+    check_revision(revision)
     check_token(token)
     if not commit_message.strip():
         raise ConfigError("expected a commit message, got an empty one; say what is pushed")

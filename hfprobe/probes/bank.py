@@ -349,7 +349,7 @@ class ProbeBank(Mapping[str, HighwayProbe | LinearProbe]):
 
         Raises:
             HubError: No token, no access, no connection: one sentence, which never holds the token.
-            ConfigError: Branch, message, card or dtype cannot be used.
+            ConfigError: Message, card or dtype cannot be used.
         """
         with tempfile.TemporaryDirectory() as scratch:
             exact = "float16" if bank_files.fits_float16([*self._probes.values(), self.floor]) else "float32"

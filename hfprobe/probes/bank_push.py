@@ -146,8 +146,8 @@ def push_bank(
 
     Raises:
         BankError: The bank is not whole.
-        HubError: No token, no access, no connection.
-        ConfigError: Branch, message or card cannot be used.
+        HubError: No token, no access, no connection, no such name or branch.
+        ConfigError: Message or card cannot be used.
     """
     bank = open_bank_folder(folder, card)
     with tempfile.TemporaryDirectory(prefix="hfprobe-") as scratch:

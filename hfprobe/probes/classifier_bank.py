@@ -142,8 +142,8 @@ class ClassifierBank(Mapping[str, ClassifierProbe]):
             Address of the commit.
 
         Raises:
-            HubError: No token, no access, no connection.
-            ConfigError: Branch, message or card cannot be used.
+            HubError: No token, no access, no connection, no such name or branch.
+            ConfigError: Message or card cannot be used.
         """
         with tempfile.TemporaryDirectory() as place:
             folder = self.save_pretrained(Path(place) / "bank")

@@ -139,8 +139,8 @@ class StrictProbe(PreTrainedModel):
             Address of the commit.
 
         Raises:
-            HubError: No token, no access, no connection.
-            ConfigError: Branch, message or card cannot be used.
+            HubError: No token, no access, no connection, no such name or branch.
+            ConfigError: Message or card cannot be used.
         """
         from hfprobe.hub.upload import push
 

@@ -113,6 +113,7 @@ def write_page(
     text = _render(
         title=title, notes=notes, runs=listed, room=room, encoders=encoders, sections=sections, paper=paper,
         summaries=_summaries(runs, measures, encoders), training=training, data=data, assets=assets,
+        noisy=any("dB" in name for name in _conditions(runs)),
     )  # fmt: skip
     return write_whole(Path(output_dir) / "index.html", text.encode("utf-8", "replace"))
 
@@ -120,6 +121,12 @@ def write_page(
 def page_encoders(runs: Sequence[Run]) -> tuple[str, ...]:
     """All encoders of a page, those one can hear first: the order that fixes their colours."""
     return tuple(dict.fromkeys((*heard_encoders(runs), *side_by_side.encoder_names(runs))))
+
+
+def _conditions(runs: Sequence[Run]) -> set[str]:
+    """Names of all conditions."""
+    heard = {condition.name for run in runs for view in run.sounds for condition in view.conditions}
+    return heard | {row.condition for run in runs for row in (*run.rows, *run.pairs)}
 
 
 def _summaries(runs, measures, encoders) -> list[tables.Table]:

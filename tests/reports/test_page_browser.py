@@ -115,7 +115,7 @@ def test_switching_goes_on_at_the_same_moment_without_a_gap(spied, pages, kind):
     for (_, end), (begin, _) in zip(parts, parts[1:], strict=False):
         assert 0.005 < end - begin < 0.1  # two sounds overlap for a moment: no gap
     assert browser.run("[...document.querySelectorAll('.clip[aria-current]')].map((one) => one.dataset.key)") == ["u0-c1-ceiling"]
-    assert browser.run("document.querySelector('.now').innerText").split() == ["ceiling", "noise@10dB"]
+    assert browser.run("document.querySelector('.now').innerText").split("\n") == ["ceiling", "noise at 10 dB"]
     # Only sounds of this utterance were taken.
     assert browser.run("[...hfprobeRoom.engine.buffers.keys()].every((key) => key.startsWith('u0-'))")
     quiet(browser, pages[kind], kind == "single")
@@ -208,7 +208,7 @@ def test_controls_of_the_room(spied, pages, tmp_path):
     picked = "[...document.querySelectorAll('.spectrograms .line-name')].map((one) => one.textContent)"
     assert browser.run(picked) == ["vgg-baseline", "vgg-robust"]  # the baseline above, as in the paper
     cells = browser.run("[...document.querySelectorAll('.spectrograms .line:first-child .cell')].map((one) => [one.textContent, one.dataset.key])")
-    assert cells == [["clean", "u0-c0-input"], ["noise@10dB", "u0-c1-input"], *([layer, f"u0-c1-e1-l{k}"] for k, layer in enumerate(LAYERS))]
+    assert cells == [["clean", "u0-c0-input"], ["noise at 10 dB", "u0-c1-input"], *([layer, f"u0-c1-e1-l{k}"] for k, layer in enumerate(LAYERS))]
     browser.run("document.querySelector('.spectrograms .cell[data-key=\"u0-c1-e1-l2\"]').click()")
     settled(browser, "u0-c1-e1-l2")
     select = browser.one("#utterance")

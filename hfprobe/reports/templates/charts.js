@@ -57,13 +57,13 @@ class Panel {
     this.cross = draw("line", { class: "cross", y1: this.top, y2: this.height - this.bottom, visibility: "hidden" });
     this.svg = draw("svg", { width, height: this.height, viewBox: `0 0 ${width} ${this.height}`, tabindex: 0, role: "img", "aria-label": this.label(), class: "panel-chart" });
     this.paint();
-    this.element = make("div", { class: "chart-panel", vars: { width: `${width}px` } }, make("h4", {}, panel.title), this.svg, this.tip);
+    this.element = make("div", { class: "chart-panel", vars: { width: `${width}px` } }, make("h4", {}, plainCondition(panel.title)), this.svg, this.tip);
     this.wire();
   }
 
   label() {
     const names = this.panel.series.map((series) => series.label).join(", ");
-    return `${this.chart.axis} by layer, ${this.panel.title}: ${names}. Left and right arrow keys read the values of each layer.`;
+    return `${this.chart.axis} by layer, ${plainCondition(this.panel.title)}: ${names}. Left and right arrow keys read the values of each layer.`;
   }
 
   x(place) {

@@ -22,6 +22,8 @@ const draw = (tag, attributes = {}, ...children) => fill(document.createElementN
 const MISSING = "–";
 const clockText = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(1).padStart(4, "0")}`;
 const decimals = (value, digits = 2) => value.toFixed(digits).replace("-", "−");
+// "noise@10dB" in the words of the page.
+const plainCondition = (text) => text.replace(/([\w.+-]+)@(-?\d+(?:\.\d+)?)dB/g, "$1 at $2 dB");
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 const encoderHue = (index) => (index < 0 ? "var(--ink)" : `var(--encoder-${index})`);
 

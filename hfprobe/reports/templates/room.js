@@ -62,7 +62,7 @@ class Room {
   describe(choice) {
     const clip = this.lookup(choice);
     const who = clip.encoder < 0 ? null : this.data.encoders[clip.encoder];
-    return { layer: clip.layer, who, condition: this.utterance.conditions[choice.condition].name };
+    return { layer: clip.layer, who, condition: plainCondition(this.utterance.conditions[choice.condition].name) };
   }
 
   words(choice) {

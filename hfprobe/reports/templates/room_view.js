@@ -129,7 +129,7 @@ class RoomView {
       disabled: clip.encoder >= 0 && !room.index.has(room.name(choice.condition, encoder, clip.layer)),
     }));
     const layers = room.layers().map((layer) => ({ value: layer, label: layer, disabled: !room.canHear(layer) }));
-    const conditions = room.utterance.conditions.map((condition, place) => ({ value: String(place), label: condition.name }));
+    const conditions = room.utterance.conditions.map((condition, place) => ({ value: String(place), label: plainCondition(condition.name) }));
     this.choices.replaceChildren(
       segments("Condition: what the recogniser heard", "condition", conditions, String(choice.condition), (value) => room.choose({ condition: Number(value) })),
       ...(encoders.length > 1 ? [segments("Encoder", "encoder", encoders, String(choice.encoder), (value) => room.choose({ encoder: Number(value) }), "hued")] : []),

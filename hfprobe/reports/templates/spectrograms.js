@@ -43,13 +43,13 @@ class Spectrograms {
     const lines = encoders.map((encoder) => {
       const cells = [];
       if (clean >= 0) cells.push(this.cell("clean", { condition: clean, layer: "input" }, encoder));
-      if (condition !== clean) cells.push(this.cell(conditions[condition].name, { condition, layer: "input" }, encoder));
+      if (condition !== clean) cells.push(this.cell(plainCondition(conditions[condition].name), { condition, layer: "input" }, encoder));
       for (const layer of layers) {
         if (room.index.has(room.name(condition, encoder, layer))) cells.push(this.cell(layer, { condition, layer, encoder }, encoder));
       }
       return make("div", { class: "line", vars: { "--hue": encoderHue(encoder) } }, make("p", { class: "line-name" }, room.data.encoders[encoder]), make("div", { class: "line-cells" }, cells));
     });
-    this.place.replaceChildren(make("p", { class: "facts" }, `${room.utterance.title}, ${conditions[condition].name}`), make("div", { class: "wide lines", tabindex: 0, role: "region", "aria-label": "Mel-spectrograms by layer" }, lines));
+    this.place.replaceChildren(make("p", { class: "facts" }, `${room.utterance.title}, ${plainCondition(conditions[condition].name)}`), make("div", { class: "wide lines", tabindex: 0, role: "region", "aria-label": "Mel-spectrograms by layer" }, lines));
   }
 
   cell(title, choice, encoder) {

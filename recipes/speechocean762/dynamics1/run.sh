@@ -30,6 +30,9 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc)}
 folder_of() { local given=${!1}; echo "${given:-$exp/$1}"; }
 # warm_up ARCH: the Transformer needs a rate that rises slowly
 warm_up() { [ "$1" != transformer ] || echo "--scheduler warmuplr --scheduler_conf warmup_steps=400"; }
+# layers_of ARCH: the Transformer's two convolutions are 17,136 and 8,496 wide, too wide for moments, and no claim is
+# about them
+layers_of() { [ "$1" != transformer ] || echo --layers transformer{1..8}; }
 # steps_of FOLDER: the history that stage 2 keeps, or nothing for a folder that has whole epochs only
 steps_of() { ! compgen -G "$1/*step.pth" > /dev/null || echo '*step.pth'; }
 
@@ -61,6 +64,7 @@ if [ $stage -le 3 ] && [ $stop_stage -ge 3 ]; then
     set -f  # the pattern is for hfprobe
     # shellcheck disable=SC2046
     $python -m hfprobe similarity --config conf/similarity.yaml --encoder "$folder" --checkpoints $(steps_of "$folder") \
+      $(layers_of "$arch") \
       --dataset "$test_set" --speakers "$speakers" --per-speaker "$per_speaker" --output "$exp/similarity/$arch"
     set +f
   done

@@ -4,6 +4,7 @@ With ``HFPROBE_SLOW=1`` both architectures, ThinResNet, SpecAugment and speed pe
 """
 
 import csv
+import dataclasses
 import json
 import os
 import re
@@ -260,6 +261,17 @@ def test_paper_numbers_and_configurations():
         of, found = frames_of(config)
         assert found == step and of(32000) == frames
     assert np.mean(list(TABLE_2.values())) == pytest.approx(26.2, abs=1)
+
+
+def test_runs_of_both_architectures_stand_beside_the_paper(done):
+    from beside_paper import beside
+
+    rows = Results.from_json(done[1] / "evaluation" / ARCHS.split()[-1] / "ge2e" / "results.json").rows
+    other = [dataclasses.replace(row, encoder=row.encoder.replace("blstm", "vgg-blstm")) for row in rows]
+    text = beside([*rows, *other])  # natural speech is in both
+    for name in ("blstm-robust", "vgg-blstm-baseline"):
+        assert f"| clean | {name} | blstm1 |" in text and f"| noise@10dB | {name} | blstm5 |" in text
+    assert "Natural speech of test-clean: " in text and "not measured" not in text and "cnn3" not in text
 
 
 def test_documented_numbers_are_the_papers():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -11,12 +12,15 @@ from paper import EER_OF_NATURAL_SPEECH, TABLE_2  # noqa: E402
 
 from hfprobe.errors import ConfigError, HfprobeError  # noqa: E402
 from hfprobe.files import write_whole  # noqa: E402
-from hfprobe.results import Results  # noqa: E402
+from hfprobe.results import ResultRow, Results  # noqa: E402
 
 
-def beside(results: Results) -> str:
-    """Markdown with a line for each of the paper's numbers that we have, too."""
-    ours = {(r.condition, r.encoder, r.layer): r for r in results.select(metric="eer").rows if r.value is not None}
+def beside(rows: Iterable[ResultRow]) -> str:
+    """Markdown with a line for each of the paper's numbers that we have, too.
+
+    Natural speech and the ceiling are in the rows of each run.
+    """
+    ours = {(r.condition, r.encoder, r.layer): r for r in rows if r.metric == "eer" and r.value is not None}
     shared = [key for key in TABLE_2 if key in ours]
     if not shared:
         raise ConfigError("no EER of a layer, encoder and condition that the paper has; run the evaluation stage first")
@@ -38,9 +42,8 @@ def main() -> int:
     parser.add_argument("--output", type=Path, required=True, help="Markdown file")
     args = parser.parse_args()
     try:
-        found = [Results.from_json(run / "results.json") for run in args.runs]
-        rows = tuple(row for results in found for row in results.rows)
-        write_whole(args.output, beside(Results(rows, found[0].environment, found[0].config)))
+        rows = [row for run in args.runs for row in Results.from_json(run / "results.json").rows]
+        write_whole(args.output, beside(rows))
     except (HfprobeError, OSError) as error:
         print(f"local/beside_paper.py: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

@@ -212,10 +212,12 @@ if [ $stage -le 9 ] && [ $stop_stage -ge 9 ]; then
     done
     $python local/beside_paper.py "${runs[@]}" --output "$exp/report/table2-$verifier.md"
   done
+  # Two verifiers measure the same things differently: a page for each.
   for arch in $archs; do
-    runs=()
-    for verifier in $verifiers; do runs+=("$exp/evaluation/$arch/$verifier"); done
-    $hfprobe report "${runs[@]}" --title "What the layers of $arch carry" --output "$exp/report/$arch"
+    for verifier in $verifiers; do
+      $hfprobe report "$exp/evaluation/$arch/$verifier" --title "What the layers of $arch carry ($verifier)" \
+        --output "$exp/report/$arch-$verifier"
+    done
   done
   took 9
 fi

@@ -298,4 +298,4 @@ def _check_keys(where: str, content, expected: tuple[str, ...]) -> None:
     missing, unknown = set(expected) - set(content), set(content) - set(expected)
     if missing or unknown:
         wrong = f"lacks {sorted(missing)[0]!r}" if missing else f"has unknown {sorted(unknown)[0]!r}"
-        raise ResultsError(f"{where} {wrong}; keys: {', '.join(expected)}")
+        raise ResultsError(f"{where} {wrong}; expected the keys {', '.join(expected)}")

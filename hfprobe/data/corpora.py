@@ -105,8 +105,12 @@ def _parquet(glob: str, columns: dict[str, str], revision: str | None):
 
 
 def _hub(repository: str, which: str, columns: dict[str, str], revision: str | None):
+    from huggingface_hub import HfApi
+
     config, _, split = which.rpartition("/")
     source = f"{repository}{f'@{revision}' if revision else ''}"
+    # One question first: `datasets` asks for many files, each several times with pauses, before it gives up.
+    call(lambda: HfApi().dataset_info(repository, revision=revision, timeout=10), f"opening {source}")
     return _open(repository, columns, source, name=config or None, split=split or "test", revision=revision)
 
 

@@ -27,7 +27,7 @@ class Server(ThreadingHTTPServer):
 
 
 _API = r"/api/(?P<kind>models|datasets)/(?P<id>[^/]+/[^/]+)"
-_REPO = r"/(?:(?P<kind>datasets)/)?(?P<id>[^/]+/[^/]+)"
+_REPO = r"/(?:(?P<kind>datasets|spaces)/)?(?P<id>[^/]+/[^/]+)"
 # Method, path (still quoted), name of the handler's method.
 _ROUTES = [
     (method, re.compile(path), name)

@@ -125,7 +125,7 @@ class Hub:
         """Make a repository of these files, or commit them (and them alone) to one that is there.
 
         Args:
-            kind: ``"model"`` or ``"dataset"``.
+            kind: ``"model"`` or ``"dataset"``; ``"space"`` for files that are only fetched.
             repo_id: ``"user/name"``.
             files: Path in the repository to content.
             private: Seen with a token only.

@@ -122,7 +122,8 @@ if [ $stage -le 7 ] && [ $stop_stage -ge 7 ]; then
     b=$(name_of "$arch" baseline) r=$(name_of "$arch" robust)
     hfprobe evaluate --encoder "$exp/encoders/$r" --probes "$exp/banks/$r" --encoder "$exp/encoders/$b" \
       --probes "$exp/banks/$b" --dataset "$test_set" --noise "$noise" --snr clean 20 10 0 \
-      --speakers "$speakers" --per-speaker "$per_speaker" --trials all --wer --output "$exp/evaluation/$arch"
+      --speakers "$speakers" --per-speaker "$per_speaker" --trials all --wer --quality stoi pesq \
+      --output "$exp/evaluation/$arch"
   done
 fi
 

@@ -1,4 +1,4 @@
-"""SpecAugment for three-channel features, and speed perturbation of a batch; both off unless asked for."""
+"""SpecAugment for features of several channels, and speed perturbation of a batch; both off unless asked for."""
 
 from __future__ import annotations
 
@@ -20,13 +20,17 @@ SLOWEST, FASTEST = 0.5, 2.0
 
 
 class DeltaSpecAug(SpecAug):
-    """ESPnet's SpecAug for features ``[static | delta | acceleration]``.
+    """ESPnet's SpecAug for features of several channels, as ``[static | delta | acceleration]`` or feature maps.
 
     ESPnet's own masks a stretch of the 240 columns, so a masked band can still be read from its deltas. Here the
-    same bands and frames are masked in all three channels. They become the mean of the batch in that column (as the
+    same bands and frames are masked in all channels. They become the mean of the batch in that column (as the
     original sets them to the mean; zeros before normalisation, as ESPnet's default, would be loud bands).
 
-    Source: Park et al., "SpecAugment", Interspeech 2019. Arguments are those of `espnet2.asr.specaug.specaug.SpecAug`.
+    Source: Park et al., "SpecAugment", Interspeech 2019.
+
+    Args:
+        channels: Channels, one after the other in a frame.
+        options: Those of `espnet2.asr.specaug.specaug.SpecAug`.
 
     Example:
         >>> augment = DeltaSpecAug(apply_time_warp=False, apply_time_mask=False, freq_mask_width_range=[2, 3])
@@ -35,24 +39,29 @@ class DeltaSpecAug(SpecAug):
         torch.Size([1, 5, 24])
     """
 
+    def __init__(self, *args, channels: int = CHANNELS, **options):
+        super().__init__(*args, **options)
+        self.channels = channels
+
     def forward(self, x: Tensor, x_lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Warp and mask ``(batch, frames, 3 * bands)`` features; lengths ``(batch,)`` stay what they are.
+        """Warp and mask ``(batch, frames, channels * bands)`` features; lengths ``(batch,)`` stay what they are.
 
         Raises:
-            ConfigError: The width does not divide by three.
+            ConfigError: The width does not divide by the channels.
         """
         batch, frames, width = x.shape
-        if width % CHANNELS:
+        if width % self.channels:
             raise ConfigError(
-                f"specaug 'delta' needs features of {CHANNELS} channels, got width {width}; use 'specaug'"
+                f"specaug 'delta' needs features of {self.channels} channels, got width {width}; set channels in "
+                "specaug_conf, or use 'specaug'"
             )
         if self.time_warp is not None:
             x, x_lengths = self.time_warp(x, x_lengths)
-        kept = torch.ones(batch, frames, width // CHANNELS, device=x.device)
+        kept = torch.ones(batch, frames, width // self.channels, device=x.device)
         for mask in (self.freq_mask, self.time_mask):
             if mask is not None:
                 kept, _ = mask(kept, x_lengths)
-        masked = kept.repeat(1, 1, CHANNELS) == 0
+        masked = kept.repeat(1, 1, self.channels) == 0
         mean = x.mean(dim=(0, 1)) if x_lengths is None else x.sum(dim=(0, 1)) / x_lengths.sum()
         return torch.where(masked, mean.to(x.dtype), x), x_lengths
 

@@ -24,7 +24,8 @@ MODEL_KEYS = (
 ).split()
 TRAINING_KEYS = (
     "seed max_epoch num_iters_per_epoch optim optim_conf scheduler scheduler_conf grad_clip accum_grad "
-    "hf_train hf_valid hf_noise hf_clean_share hf_batch hf_max_seconds hf_speeds unit_start"
+    "hf_train hf_valid hf_noise hf_clean_share hf_batch hf_max_seconds hf_speeds unit_start "
+    "hf_frames hf_held hf_warp hf_shift hf_lower"
 ).split()
 PREFIXES = ("frontend.", "normalize.", "preencoder.", "encoder.", "ctc.")
 

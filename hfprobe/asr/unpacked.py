@@ -11,6 +11,7 @@ from __future__ import annotations
 import types
 
 import torch
+from espnet.nets.pytorch_backend.rnn.encoders import RNNP
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
@@ -58,6 +59,28 @@ def unpack_lstms(model: nn.Module) -> int:
             module.forward = types.MethodType(_forward, module)
             count += 1
     return count
+
+
+class _QuietRNNP(RNNP):
+    """`RNNP` whose ``dropout`` is the rate in training and 0 in ``eval()``."""
+
+    @property
+    def dropout(self) -> float:
+        return self.__dict__["dropout"] if self.training else 0.0
+
+    @dropout.setter
+    def dropout(self, rate: float) -> None:
+        self.__dict__["dropout"] = rate
+
+
+def drop_in_training_only(model: nn.Module) -> None:
+    """Keep ESPnet's projected recurrent layers from dropping out in ``eval()``, where they would by themselves.
+
+    Validation would else be measured on a thinned network.
+    """
+    for module in model.modules():
+        if type(module) is RNNP:
+            module.__class__ = _QuietRNNP
 
 
 def channels_last(model: nn.Module) -> None:

@@ -2,13 +2,15 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
+from espnet.nets.pytorch_backend.rnn.encoders import RNNP
 from espnet2.asr.encoder.rnn_encoder import RNNEncoder
 from espnet2.asr.encoder.vgg_rnn_encoder import VGGRNNEncoder
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from hfprobe.asr.unpacked import channels_last, unpack_lstms
+from hfprobe.asr.unpacked import channels_last, drop_in_training_only, unpack_lstms
 
 RNN = {
     "rnn_type": "lstm",
@@ -56,3 +58,15 @@ def test_unsorted_batches_and_other_lstms():
     assert torch.allclose(expected, got, atol=1e-6)
     plain = [torch.nn.LSTM(5, 4, num_layers=2, bidirectional=True), torch.nn.LSTM(5, 4), torch.nn.GRU(5, 4)]
     assert unpack_lstms(torch.nn.ModuleList(plain)) == 0
+
+
+def test_projected_layers_drop_out_in_training_only():
+    stack = RNNP(6, 2, 5, 5, np.ones(3, dtype=int), 0.5, typ="blstm")
+    x, lengths = torch.randn(2, 9, 6), torch.tensor([9, 7])
+    stack.eval()
+    noisy = [stack(x, lengths)[0] for _ in range(2)]
+    assert not torch.equal(*noisy)  # what ESPnet does by itself
+    drop_in_training_only(stack)
+    assert torch.equal(stack(x, lengths)[0], stack(x, lengths)[0]) and stack.dropout == 0.0
+    stack.train()
+    assert stack.dropout == 0.5 and not torch.equal(stack(x, lengths)[0], stack(x, lengths)[0])

@@ -1,0 +1,160 @@
+"""Training the probes of all layers in one pass, against one probe at a time and against the encoder alone.
+
+The contenders:
+
+- *all probes, one pass*: steps of `hfprobe.probes.train_bank`'s own loop.
+- *one probe at a time*: the same loop with one layer only, once for each layer, so that the encoder runs for each.
+- *one at a time, as the text says*: ESPnet's own forward with a hook on the layer, a probe of plain ``nn.Linear`` s on
+  the padded frames, masked L1, AdamW; once for each layer. What the paper's sentences become if nothing is thought of.
+- *the encoder alone*: one pass without gradients that keeps every layer.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hfprobe.bench.floors import Floor, count_operations, encoder_floor
+from hfprobe.bench.machine import Machine
+from hfprobe.bench.measure import Timing, interleave, ratio
+from hfprobe.bench.plain import plain_trainings
+from hfprobe.bench.report import Goal, Section
+from hfprobe.bench.speech import clips, pad
+from hfprobe.data import SpeechBatch
+from hfprobe.probes import ProbeTrainingConfig
+from hfprobe.probes.training import _Trainer
+
+SHARE = 0.6  # of the matrix-product peak at which the probes' own arithmetic is counted
+
+
+class _Repeated:
+    """The same batch for ever, as a stream that training takes."""
+
+    def __init__(self, batch: SpeechBatch):
+        self.batch = batch
+
+    def __iter__(self):
+        while True:
+            yield self.batch
+
+    def state_dict(self) -> dict:
+        return {}
+
+    def load_state_dict(self, state: dict) -> None:
+        pass
+
+
+def bench_train(
+    machine: Machine,
+    encoder: Any,
+    seconds: list[float],
+    repeats: int,
+    frames: int | None = None,
+    plain: bool = True,
+    **options: Any,
+) -> Section:
+    """Measure the training of an encoder's probes.
+
+    Args:
+        machine: Machine.
+        encoder: An encoder whose layers all have probes (`AutoSpeechEncoder`); an `EspnetEncoder` for ``plain``.
+        seconds: Lengths of the utterances of the batch.
+        repeats: Rounds.
+        frames: Mel frames per layer and step; all where None.
+        plain: Whether to measure the plain training too.
+        **options: Further settings of `ProbeTrainingConfig`.
+
+    Returns:
+        The section.
+    """
+    device = machine.device
+    encoder = encoder.to(device).eval()
+    names = [spec.name for spec in encoder.layers]
+    waveforms, lengths = pad([clip.to(device) for clip in clips(seconds)])
+    batch = _batch(waveforms, lengths)
+    with tempfile.TemporaryDirectory() as folder:
+        steps = {name: _step(encoder, batch, [name], frames, device, folder, options) for name in names}
+        whole = _step(encoder, batch, names, frames, device, folder, options)
+        contenders: dict[str, Callable[[], object]] = {
+            "all": whole,
+            "each": lambda: [step() for step in steps.values()],
+            "encoder": lambda: _bare(encoder, waveforms, lengths),
+        }
+        if plain:
+            naive = plain_trainings(encoder, waveforms, lengths, **options)
+            contenders["plain"] = lambda: [step() for step in naive]
+        times = interleave(contenders, repeats, device)
+        operations = count_operations(whole) - count_operations(contenders["encoder"])
+    return _section(machine, encoder, seconds, frames, times, operations)
+
+
+def _batch(waveforms: Tensor, lengths: Tensor) -> SpeechBatch:
+    """A batch as streams make them, of clean speech."""
+    count = len(lengths)
+    blank = {"ids": [f"clip{i}" for i in range(count)], "texts": [""] * count, "speakers": [""] * count}
+    fields = SpeechBatch.__dataclass_fields__
+    values = {"waveforms": waveforms, "lengths": lengths, "clean": waveforms, **blank}
+    return SpeechBatch(**{name: values.get(name, [None] * count) for name in fields})
+
+
+def _step(encoder, batch, layers, frames, device, folder, options) -> Callable[[], object]:
+    """One training step of these layers."""
+    config = ProbeTrainingConfig(
+        frames_per_batch=frames, device="cpu" if device == "cpu" else "auto", statistics_batches=1, **options
+    )
+    trainer = _Trainer(encoder, _Repeated(batch), Path(folder), config, None, layers, None)
+    trainer._estimate_statistics(iter(_Repeated(batch)))
+
+    def run() -> None:
+        trainer._train_step(batch, 0.0)
+        trainer.step += 1
+
+    return run
+
+
+@torch.no_grad()
+def _bare(encoder: Any, waveforms: Tensor, lengths: Tensor) -> None:
+    encoder(waveforms, lengths)
+
+
+def _section(machine, encoder, seconds, frames, times: dict[str, Timing], operations: int) -> Section:
+    count, clock = len(encoder.layers), machine.clock
+    speech = sum(seconds)
+    what = "all frames" if frames is None else f"{frames} mel frames of each layer, drawn at random"
+    section = Section("train", f"Training {count} probes of {encoder.name}, {what}")
+    alone = encoder_floor(encoder, [clip.to(machine.device) for clip in clips(seconds)])
+    probes = Floor(operations, 0.0)
+    floors = {"all": alone + probes, "encoder": alone}
+    floors["each"] = Floor(count * alone.operations + operations, count * alone.bytes)
+    titles = {
+        "all": f"all {count} probes, one pass",
+        "each": "one probe at a time",
+        "plain": "one at a time, as the text says",
+        "encoder": "the encoder alone, no gradients",
+    }
+    for name, timing in times.items():
+        # The plain training has no floor of its own: it does the same work.
+        floor = floors.get(name, floors["each"])
+        section.add(titles[name], timing, floor, machine, times=ratio(timing, times["all"], clock).row())
+    own = operations / (SHARE * machine.matmul)
+    bare = [value + own for value in times["encoder"].seconds(clock)]
+    limit = Timing(tuple(bare), tuple(bare))
+    for name in ("each", "plain"):
+        if name in times:
+            found = ratio(times[name], times["all"], clock).median
+            section.goals.append(Goal(f"{titles[name]}, times as long as one pass", found, "at least", 6.0))
+    found = ratio(times["all"], limit, clock).median
+    section.goals.append(
+        Goal("one pass over encoder alone + probes' arithmetic at 60 % of peak", found, "at most", 1.5)
+    )
+    section.notes = [
+        f"A step on {len(seconds)} utterances, {speech:.1f} s of speech. The probes' own arithmetic is "
+        f"{operations / 1e9:.1f} Gflop, {own:.3f} s at 60 % of the peak; the encoder's is "
+        f"{alone.operations / 1e9:.1f} Gflop."
+    ]
+    return section

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,14 @@ from torch import Tensor
 from hfprobe.errors import MeasureError
 from hfprobe.similarity.cca import Canonical, canonical, cca_score
 from hfprobe.similarity.cka import LinearMoments, linear_score, linear_value
+from hfprobe.similarity.groups import draw_times, with_draws
 from hfprobe.similarity.inputs import all_constant, check_choice, check_count, still_columns
 from hfprobe.similarity.moments import moved_gram
 from hfprobe.similarity.score import Similarity
 from hfprobe.similarity.views import View, check_rank_option, full_view_of_scatter, principal_view_of_scatter
 
 MEASURES = ("mean_cca", "svcca", "pwcca", "linear_cka", "linear_cka_debiased")
-MIN_GROUPS = 5
+ALL_DIRECTIONS = ("mean_cca", "pwcca")
 
 
 class Snapshot:
@@ -149,6 +149,7 @@ def scores(
     rank: str = "error",
     quiet: bool = False,
     failures: dict[tuple[str, str, str], str] | None = None,
+    spread: Any = None,
 ) -> dict[tuple[str, str, str], Similarity]:
     """Measures of pairs from accumulated moments.
 
@@ -156,16 +157,17 @@ def scores(
         moments: The accumulator.
         measures: Of `MEASURES`.
         pairs: Pairs of set names, in the order in which sides are to count.
-        replicates: Bootstrap draws of groups; no interval where 0, or with fewer than 5 groups that hold samples.
-            Drawing groups twice makes CCA look better than it is, so only the spread of the draws is used: the
-            interval is the value plus the quantiles of their deviations from their own mean, within the measure's
-            range.
+        replicates: Bootstrap draws of groups for the intervals, see `hfprobe.similarity.groups`; none where 0, or with
+            fewer than 5 groups that hold samples.
         confidence: Share of draws inside the interval.
         seed: Of the draws.
         variance: Share of variance that SVCCA keeps.
         rank: ``"error"`` if columns of a set depend on one another; ``"reduce"`` compares the spans.
         quiet: No Python warnings; ``warning`` is set all the same.
         failures: If given, measures that have no value are noted here instead of raised.
+        spread: Another accumulator of the same pairs, by groups, whose draws make the intervals: sets that are too wide
+            to be kept by groups are there by their leading directions (`hfprobe.similarity.leading`). Mean CCA and
+            PWCCA of such sets have no interval, since all directions count in them.
 
     Returns:
         Scores by ``(a, b, measure)``.
@@ -180,31 +182,34 @@ def scores(
     if not 0 < variance <= 1 or not 0 < confidence < 1 or replicates < 0:
         raise MeasureError("expected variance in (0, 1], confidence in (0, 1), replicates of 0 or more", "option")
     whole = Snapshot(moments, torch.ones(moments.groups), variance, rank)
-    drawn = _bootstrap(moments, measures, pairs, replicates, seed, variance)
+    source = moments if spread is None else spread
+    drawn = _bootstrap(source, measures, pairs, replicates, seed, variance)
     results = {}
     for a, b in pairs:
+        narrowed = [name for name in (a, b) if source.dims[name] != moments.dims[name]]
         for measure in measures:
             key = (a, b, measure)
             try:
                 score = whole.score(*key, quiet)
-                results[key] = _with_draws(score, drawn[key], confidence) if key in drawn else score
             except MeasureError as error:
                 if failures is None:
                     raise
                 failures[key] = str(error)
+                continue
+            if key in drawn and not (narrowed and measure in ALL_DIRECTIONS):
+                note = {"interval_directions": tuple(source.dims[name] for name in (a, b))} if narrowed else {}
+                score = with_draws(score, drawn[key], confidence, **note)
+            results[key] = score
     return results
 
 
 def _bootstrap(moments, measures, pairs, replicates, seed, variance) -> dict[tuple[str, str, str], np.ndarray]:
     """Values of all measures for groups drawn with replacement; NaN where there is none."""
-    filled = torch.nonzero(moments.counts > 0).flatten().cpu().numpy()
-    if replicates == 0 or len(filled) < MIN_GROUPS:
+    times = draw_times(moments.counts, replicates, seed)
+    if times is None:
         return {}
-    generator = np.random.default_rng(seed)
     values = {(a, b, measure): np.full(replicates, np.nan) for a, b in pairs for measure in measures}
-    for replicate in range(replicates):
-        weights = np.zeros(moments.groups)
-        weights[filled] = generator.multinomial(len(filled), np.full(len(filled), 1 / len(filled)))
+    for replicate, weights in enumerate(times):
         drawn = Snapshot(moments, torch.from_numpy(weights), variance, "reduce")
         for key, places in values.items():
             try:
@@ -212,15 +217,3 @@ def _bootstrap(moments, measures, pairs, replicates, seed, variance) -> dict[tup
             except MeasureError:  # this draw says nothing about this measure
                 continue
     return values
-
-
-def _with_draws(score: Similarity, draws: np.ndarray, confidence: float) -> Similarity:
-    known = np.isfinite(draws)
-    if 2 * known.sum() < len(draws) or known.sum() < 2:
-        return score
-    low = -1.0 if score.measure.endswith("debiased") else 0.0
-    draws = np.clip(float(score) + draws - draws[known].mean(), low, 1.0)
-    bounds = np.quantile(draws[known], [(1 - confidence) / 2, (1 + confidence) / 2])
-    # Where most draws lie at the end of the range, the value may lie beyond them.
-    interval = (min(float(bounds[0]), float(score)), max(float(bounds[1]), float(score)))
-    return Similarity(float(score), replace(score.facts, interval=interval, replicates=draws))

@@ -78,6 +78,25 @@ def rbf_cka(x: Any, y: Any, sigma: float = 0.5, debiased: bool = False, seed: in
     return make_score(value, facts)
 
 
+def gaussian_kernel(x: Tensor, sigma: float, name: str = "X", seed: int = 0) -> Tensor:
+    """Gaussian kernel of all pairs of samples, with zeros on the diagonal.
+
+    Args:
+        x: Centred features ``(n, d)``.
+        sigma: Width as a share of the median distance, see `rbf_cka`.
+        name: What to call them in messages.
+        seed: Of the draw for the median.
+
+    Returns:
+        ``(n, n)``.
+
+    Raises:
+        MeasureError: More than half of the samples are equal.
+    """
+    kernel = torch.exp(-_squares(x, x) / (2 * sigma**2 * _median_square(x, name, seed)))
+    return kernel.fill_diagonal_(0.0)
+
+
 def _hsic(n: int, product: float, rows_x: Tensor, rows_y: Tensor, debiased: bool) -> float:
     """(n - 1)^2 HSIC, or n (n - 3) HSIC1, from sums over off-diagonal kernel values; the diagonal is 1."""
     if debiased:

@@ -53,19 +53,46 @@ def rsa(
     if len(x) > max_samples:
         chosen = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:max_samples]
         x, y = x[chosen.to(x.device)], y[chosen.to(y.device)]
-    above = torch.triu_indices(len(x), len(x), 1, device=x.device)
-    sides = []
-    for side, name in ((x, "X"), (y, "Y")):
-        apart = _distances(side, distance, name)[above[0], above[1]]
-        apart = _ranks(apart) if comparison == "spearman" else apart
-        apart = apart - apart.mean()
-        size = torch.linalg.norm(apart)
-        if not float(size) > 1e-12 * len(apart) ** 0.5:
-            raise MeasureError(f"all distances in {name} are equal; give samples that differ", "constant")
-        sides.append(apart / size)
+    sides = [Distances(side, name, distance, comparison).standardised() for side, name in ((x, "X"), (y, "Y"))]
     value = max(-1.0, min(1.0, float(sides[0] @ sides[1])))
     extra = {"distance": distance, "comparison": comparison}
     return make_score(value, Facts("rsa", len(x), (x.shape[1], y.shape[1]), null=0.0, extra=extra))
+
+
+class Distances:
+    """Distances between the samples of one side, above the diagonal, ready to be compared.
+
+    Args:
+        x: Features ``(n, d)``.
+        name: What to call them in messages.
+        distance: Of `DISTANCES`.
+        comparison: Of `COMPARISONS`.
+    """
+
+    def __init__(self, x: Tensor, name: str, distance: str = "correlation", comparison: str = "spearman"):
+        above = torch.triu_indices(len(x), len(x), 1, device=x.device)
+        self.name, self.ranked = name, comparison == "spearman"
+        self._apart = _distances(x, distance, name)[above[0], above[1]]
+        if self.ranked:
+            # Equal distances share a place; the places are in ascending order.
+            _, self._apart = torch.unique(self._apart, return_inverse=True)
+
+    def standardised(self, kept: Tensor | None = None) -> Tensor:
+        """The distances (or their ranks) with mean 0 and norm 1, so that a correlation is an inner product.
+
+        Args:
+            kept: Boolean ``(n (n - 1) / 2,)``: which distances count; ranks are among them. All where None.
+
+        Raises:
+            MeasureError: They are all equal (``"constant"``).
+        """
+        apart = self._apart if kept is None else self._apart[kept]
+        apart = _mean_ranks(apart) if self.ranked else apart
+        apart = apart - apart.mean()
+        size = torch.linalg.norm(apart)
+        if not float(size) > 1e-12 * len(apart) ** 0.5:
+            raise MeasureError(f"all distances in {self.name} are equal; give samples that differ", "constant")
+        return apart / size
 
 
 def _distances(x: Tensor, distance: str, name: str) -> Tensor:
@@ -87,8 +114,8 @@ def _distances(x: Tensor, distance: str, name: str) -> Tensor:
     return torch.round(1 - x @ x.T, decimals=12)
 
 
-def _ranks(values: Tensor) -> Tensor:
-    """Ranks in [0, 1], the mean rank for ties."""
-    _, inverse, counts = torch.unique(values, return_inverse=True, return_counts=True)
+def _mean_ranks(places: Tensor) -> Tensor:
+    """Ranks in [0, 1] of values given by their places in ascending order; ties share their mean rank."""
+    counts = torch.bincount(places)
     last = counts.cumsum(0).to(torch.float64)
-    return (last - (counts.to(torch.float64) + 1) / 2)[inverse] / len(values)
+    return (last - (counts.to(torch.float64) + 1) / 2)[places] / max(1, len(places))

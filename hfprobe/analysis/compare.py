@@ -1,67 +1,40 @@
 """Layers compared: within an encoder, between encoders, clean against noisy, and along the checkpoints of a training.
 
-Frames of all layers under study are brought to one time grid (`hfprobe.similarity.grid`) and added to a
-`PairAccumulator`; hidden states are never stored. If its moments would not fit into the memory that is allowed, the
-pairs are cut into several passes over the data.
+Frames of all layers under study are brought to one time grid (`hfprobe.similarity.grid`) and added to accumulators in
+one pass; hidden states are never stored. CCA and linear CKA come from moments, minibatch CKA from sums over
+minibatches, RBF CKA and RSA from a bounded sample of frames. If the moments would not fit into the memory that is
+allowed, the pairs are cut into several passes over the data.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from hfprobe.analysis.conditions import Condition, apply_condition
-from hfprobe.analysis.test_set import TestSet, length_batches
-from hfprobe.data import NoiseCorpus, pad_waveforms
+from hfprobe.analysis.compare_frames import FrameStream, Sink, Source, Tap, grid_of
+from hfprobe.analysis.compare_plan import GIBIBYTE, Plan, make_plan
+from hfprobe.analysis.processes import Processes
+from hfprobe.analysis.test_set import TestSet
+from hfprobe.data import NoiseCorpus
 from hfprobe.errors import ConfigError, DatasetError, MeasureError
 from hfprobe.results import METRICS, ResultRow
-from hfprobe.similarity import PairAccumulator, Similarity, TimeGrid, common_grid, draw_frames, plan_passes
-from hfprobe.similarity.finish import MEASURES, MIN_GROUPS
-from hfprobe.similarity.grid import on_grid, shared_points, speech_frames
+from hfprobe.similarity import PairAccumulator, Similarity
+from hfprobe.similarity.finish import MEASURES as FROM_MOMENTS
+from hfprobe.similarity.leading import DIRECTIONS, Leading, leading_directions
+from hfprobe.similarity.minibatches import MinibatchAccumulator
+from hfprobe.similarity.sample import FrameSample
+from hfprobe.similarity.sampled import SAMPLED, sampled_scores
 
-logger = logging.getLogger(__name__)
-
-BATCH_SAMPLES = 16000 * 40
-GIBIBYTE = 2**30
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """An encoder and what it hears.
-
-    Attributes:
-        encoder: A `SpeechEncoder`; its name must tell it from the other encoders.
-        condition: What is done to the input.
-        layers: Names of the layers under study.
-    """
-
-    encoder: Any
-    condition: Condition
-    layers: tuple[str, ...]
-
-    @property
-    def key(self) -> str:
-        """Name of this source among others."""
-        return f"{self.encoder.name} {self.condition.name}"
-
-
-@dataclass(frozen=True)
-class Tap:
-    """One layer of one source, by names."""
-
-    encoder: str
-    condition: str
-    layer: str
-
-    @property
-    def key(self) -> str:
-        """Name of its set of features."""
-        return f"{self.encoder} {self.condition} {self.layer}"
+__all__ = [
+    "GIBIBYTE", "MEASURES", "CompareSettings", "PairScore", "Source", "Tap", "between", "compare", "encoder_name",
+    "grid_of", "result_rows", "same_layers", "within",
+]  # fmt: skip
+BASIS_FRAMES = 4 * DIRECTIONS
+BASIS_BATCHES = 8
+MEASURES = (*FROM_MOMENTS, *SAMPLED, "minibatch_cka")
 
 
 @dataclass(frozen=True)
@@ -81,7 +54,7 @@ class CompareSettings:
     """How layers are compared.
 
     Attributes:
-        measures: Of `hfprobe.similarity.finish.MEASURES`.
+        measures: Of `MEASURES`.
         rule: How finer layers come to the grid: ``"mean"`` or ``"nearest"``.
         frames: Frames drawn from each utterance; all where None.
         drop_silence: Leave out frames 40 dB under the loudest of their utterance, judged on the clean sound.
@@ -89,6 +62,8 @@ class CompareSettings:
         replicates: Bootstrap draws of groups; no intervals where 0.
         memory_limit: Bytes for the moments of a pass.
         variance: Share of variance that SVCCA keeps.
+        sample: Frames that RBF CKA and RSA are computed from, at the most.
+        minibatch: Frames of a minibatch for minibatch CKA.
         seed: Of noise, frames and bootstrap.
 
     Raises:
@@ -103,6 +78,8 @@ class CompareSettings:
     replicates: int = 100
     memory_limit: float = 2 * GIBIBYTE
     variance: float = 0.99
+    sample: int = 1000
+    minibatch: int = 128
     seed: int = 0
 
     def __post_init__(self):
@@ -111,6 +88,10 @@ class CompareSettings:
                 raise ConfigError(f"unknown measure {measure!r}; choose from {', '.join(MEASURES)}")
         if not self.measures or len(set(self.measures)) < len(self.measures):
             raise ConfigError(f"expected each measure once and one at the least, got {' '.join(self.measures)!r}")
+        if min(self.sample, self.minibatch) < 4:
+            raise ConfigError(
+                f"expected 4 frames or more, got a sample of {self.sample} and {self.minibatch} a minibatch"
+            )
 
 
 def within(source: Source) -> list[tuple[Tap, Tap]]:
@@ -141,6 +122,7 @@ def compare(
     noise: NoiseCorpus | None = None,
     device: str = "cpu",
     progress: Callable[[Any], Any] = iter,
+    processes: Processes | None = None,
 ) -> list[PairScore]:
     """Compare pairs of layers on the same frames of a test set.
 
@@ -152,140 +134,120 @@ def compare(
         noise: Noise for the noisy conditions.
         device: Where encoders run and moments are added up.
         progress: Wraps the list of batches, e.g. ``tqdm``.
+        processes: Others that do the same with the same arguments; each takes a share of the batches.
 
     Returns:
-        One score per pair and measure, in that order.
+        One score per pair and measure, in that order; nothing in processes but the first.
 
     Raises:
         ConfigError: Two sources have one name, or there is no pair.
         DatasetError: No frame is left to compare.
         MeasureError: Not even one pair fits into memory.
     """
-    settings = settings or CompareSettings()
+    settings, processes = settings or CompareSettings(), processes or Processes()
     if len({source.key for source in sources}) < len(sources):
         raise ConfigError(f"two sources have one name: {', '.join(source.key for source in sources)}; rename a folder")
     if not pairs:
         raise ConfigError("no pair of layers to compare; give an encoder of two layers or a second encoder")
-    stream = _Frames(sources, test, settings, noise, device)
+    stream = FrameStream(sources, test, settings, noise, device)
     names = [(a.key, b.key) for a, b in dict.fromkeys(pairs)]
-    groups, passes = _plan(stream.dims, names, stream.groups, settings.memory_limit)
+    plan = make_plan(stream.dims, names, stream.groups, settings)
+    bases = _bases(stream, plan, progress, processes)
     found: dict[tuple[str, str, str], Similarity] = {}
     failures: dict[tuple[str, str, str], str] = {}
+    drawing = {"replicates": settings.replicates, "seed": settings.seed, "failures": failures}
+    sample = FrameSample(stream.dims, settings.sample, stream.groups) if plan.sampled else None
+    sums = MinibatchAccumulator(stream.dims, names, settings.minibatch, stream.groups) if plan.minibatch else None
     frames = 0
-    for part in passes:
-        moments = stream.accumulate(part, groups, progress)
-        frames = moments.n
+    for number, part in enumerate(plan.passes):
+        # What does not depend on pairs comes along with the first pass.
+        sinks = [] if number else [Sink(tuple(stream.dims), item.update) for item in (sample, sums) if item is not None]
+        moments = spread = None
+        if part:
+            dims = {key: dim for key, dim in stream.dims.items() if any(key in pair for pair in part)}
+            moments = PairAccumulator(dims, part, plan.groups, device=device)
+            sinks.append(_moment_sink(moments))
+            if plan.narrow:
+                narrow = {key: bases[key].basis.shape[1] if key in bases else dim for key, dim in dims.items()}
+                spread = PairAccumulator(narrow, part, plan.spread_groups, device=device)
+                sinks.append(_moment_sink(spread, bases))
+        counter = FrameCount()
+        stream.run([*sinks, Sink((), counter.update)], progress(processes.share(stream.batches)))
+        for item in (counter, moments, spread, *((sample, sums) if number == 0 else ())):
+            if item is not None:
+                processes.merged(item)
+        if not processes.first:
+            continue
+        frames = counter.n
         if not frames:
             raise DatasetError("no frame of the dataset is left to compare; use longer utterances or keep silence")
-        wanted = [pair for pair in names if pair in part or pair[::-1] in part]
-        found |= moments.scores(
-            settings.measures, wanted, replicates=settings.replicates, seed=settings.seed, variance=settings.variance,
-            rank="reduce", quiet=True, failures=failures,
-        )  # fmt: skip
+        if moments is not None:
+            wanted = [pair for pair in names if pair in part or pair[::-1] in part]
+            found |= moments.scores(
+                plan.moments, wanted, variance=settings.variance, rank="reduce", quiet=True, spread=spread, **drawing
+            )  # fmt: skip
+    if not processes.first:
+        return []
+    if sample is not None:
+        found |= sampled_scores(sample, plan.sampled, names, **drawing)
+    if sums is not None:
+        found |= sums.scores(names, **drawing)
     return [
-        PairScore(a, b, measure, found.get(key), failures.get(key, ""), frames)
+        PairScore(a, b, measure, score, failures.get(key, ""), frames if score is None else score.n)
         for a, b in dict.fromkeys(pairs)
         for measure in settings.measures
         for key in [(a.key, b.key, measure)]
+        for score in [found.get(key)]
     ]
 
 
-def _plan(dims: Mapping[str, int], names: list, groups: int, memory_limit: float) -> tuple[int, list]:
-    """Groups and passes that fit into memory.
+class FrameCount:
+    """Counts frames."""
 
-    Fewer groups rather than more passes, but never so few that there is no interval; only where not even one pair fits
-    with that many (flattened convolution maps), a single group, and no intervals.
+    def __init__(self):
+        self.n = 0
+
+    def update(self, features: Any, keys: Any, codes: Any) -> None:
+        """Add frames."""
+        self.n += len(keys)
+
+    def merge(self, other: FrameCount) -> FrameCount:
+        """Add those of another process."""
+        self.n += other.n
+        return self
+
+
+def _moment_sink(moments: PairAccumulator, bases: dict[str, Leading] | None = None) -> Sink:
+    def add(features, keys, codes):
+        if bases:
+            features = {key: bases[key].of(x) if key in bases else x for key, x in features.items()}
+        moments.update(features, codes % moments.groups)
+
+    return Sink(tuple(moments.dims), add)
+
+
+def _bases(stream: FrameStream, plan: Plan, progress, processes: Processes) -> dict[str, Leading]:
+    """Leading directions of wide sets, from frames of batches spread over all lengths.
+
+    The first process finds them for all, so that moments along them add up.
     """
-    enough = min(groups, MIN_GROUPS)
-    for count in (groups, min(groups, 2 * MIN_GROUPS), enough):
-        try:
-            passes = plan_passes(dims, names, count, memory_limit)
-        except MeasureError:
+    found: dict[str, Leading] = {}
+    if not plan.narrow:
+        return found
+    step = max(1, len(stream.batches) // BASIS_BATCHES)
+    for source in stream.sources if processes.first else ():  # one after the other, to hold the frames of one
+        keys = [key for key in (f"{source.key} {name}" for name in source.layers) if key in plan.narrow]
+        if not keys:
             continue
-        if len(passes) == 1 or count <= 2 * MIN_GROUPS:
-            return count, passes
-    passes = plan_passes(dims, names, 1, memory_limit)
-    if enough > 1:
-        logger.warning("no intervals: the moments of these wide layers fit into memory in one group only")
-    return 1, passes
-
-
-class _Frames:
-    """Frames of all sources on one grid, batch by batch."""
-
-    def __init__(self, sources, test, settings, noise, device):
-        self.sources, self.test, self.settings, self.noise, self.device = sources, test, settings, noise, device
-        self.specs = {
-            Tap(source.encoder.name, source.condition.name, layer).key: source.encoder.layer(layer)
-            for source in sources
-            for layer in source.layers
-        }
-        self.dims = {key: spec.dim for key, spec in self.specs.items()}
-        self.grid: TimeGrid = common_grid(list(self.specs.values()))
-        shortest = max(source.encoder.min_samples for source in sources)
-        self.usable = [i for i, w in enumerate(test.waveforms) if len(w) >= shortest]
-        if not self.usable:
-            raise DatasetError(f"no utterance has the {shortest} samples that the encoders need; use longer ones")
-        units = [test.speakers[i] for i in self.usable]
-        if len(set(units)) < MIN_GROUPS:
-            units = [test.ids[i] for i in self.usable]
-        order = {unit: place for place, unit in enumerate(dict.fromkeys(units))}
-        self.groups = max(1, min(settings.groups, len(order)))
-        self.group_of = {i: order[unit] for i, unit in zip(self.usable, units, strict=True)}
-
-    @torch.no_grad()
-    def accumulate(self, pairs, groups: int, progress) -> PairAccumulator:
-        """One pass: every source that is needed encodes each batch once, for all of its layers that are needed."""
-        wanted = {key for pair in pairs for key in pair}
-        dims = {key: dim for key, dim in self.dims.items() if key in wanted}
-        moments = PairAccumulator(dims, pairs, groups, device=self.device)
-        batches = length_batches([len(self.test.waveforms[i]) for i in self.usable], BATCH_SAMPLES)
-        for batch in progress(batches):
-            indices = [self.usable[place] for place in batch]
-            points = [self._points(i) for i in indices]
-            parts: dict[str, list[Tensor]] = {key: [] for key in dims}
-            for source in self.sources:
-                layers = [name for name in source.layers if f"{source.key} {name}" in dims]
-                if layers:
-                    self._encode(source, layers, indices, points, parts)
-            codes = [self.group_of[i] % groups for i, found in zip(indices, points, strict=True) for _ in found]
-            moments.update({key: torch.cat(found) for key, found in parts.items()}, codes)
-        return moments
-
-    def _points(self, index: int) -> Tensor:
-        """Grid points of an utterance that count: there is a frame in all layers, of all passes."""
-        waveform, layers, lengths = self.test.waveforms[index], [], []
-        for source in self.sources:
-            counts = source.encoder.hidden_lengths_for(len(waveform))
-            known = {spec.name: int(count) for spec, count in zip(source.encoder.layers, counts, strict=True)}
-            layers += [source.encoder.layer(name) for name in source.layers]
-            lengths += [known[name] for name in source.layers]
-        points = shared_points(self.grid, layers, lengths)
-        if self.settings.drop_silence:
-            points = points[speech_frames(waveform, points, self.grid)]
-        return points[draw_frames(len(points), self.settings.frames, self.test.ids[index], self.settings.seed)]
-
-    def _encode(self, source: Source, layers, indices, points, parts) -> None:
-        heard = [
-            apply_condition(
-                self.test.waveforms[i], self.test.ids[i], source.condition, self.noise, self.settings.seed
-            )  # fmt: skip
-            for i in indices
-        ]
-        waveforms, lengths = pad_waveforms(heard)
-        source.encoder.to(self.device).eval()
-        output = source.encoder(waveforms.to(self.device), lengths.to(self.device), layers=layers)
-        for name, states, counts in zip(layers, output.hidden_states, output.hidden_lengths, strict=True):
-            spec = source.encoder.layer(name)
-            parts[f"{source.key} {name}"] += [
-                on_grid(state[: int(count)], spec, found, self.grid, self.settings.rule)
-                for state, count, found in zip(states, counts, points, strict=True)
-            ]
-
-
-def grid_of(sources: Sequence[Source]) -> TimeGrid:
-    """The time grid on which these sources are compared."""
-    return common_grid([source.encoder.layer(name) for source in sources for name in source.layers])
+        sample = FrameSample({key: stream.dims[key] for key in keys}, BASIS_FRAMES)
+        sink = Sink(tuple(keys), lambda x, k, codes, sample=sample: sample.update(x, k))
+        stream.run([sink], progress(stream.batches[::step]))
+        for key in keys:
+            try:
+                found[key] = leading_directions(sample.features(key), DIRECTIONS, key)
+            except MeasureError:  # constant, or no frame: its measures say so
+                found[key] = Leading(torch.eye(stream.dims[key], 1), 0.0)
+    return processes.from_first(found)
 
 
 def result_rows(scores: Sequence[PairScore]) -> list[ResultRow]:

@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for tables, figures, JSON and CSV")
     parser.add_argument(
         "--measures", nargs="+", default=["linear_cka", "pwcca"], metavar="M",
-        help="of mean_cca, svcca, pwcca, linear_cka, linear_cka_debiased (default: linear_cka pwcca)",
+        help="of mean_cca, svcca, pwcca, linear_cka, linear_cka_debiased, rbf_cka, rsa, minibatch_cka "
+        "(default: linear_cka pwcca)",
     )  # fmt: skip
     parser.add_argument("--layers", nargs="+", metavar="L", help="layers (default: all)")
     parser.add_argument(
@@ -56,6 +57,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--drop-silence", action="store_true", help="leave out frames 40 dB under the loudest of their utterance"
     )
+    parser.add_argument(
+        "--sample", type=positive_int, default=1000, metavar="N",
+        help="frames, drawn from all utterances, that rbf_cka and rsa are computed from (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--minibatch", type=positive_int, default=128, metavar="N",
+        help="frames of a minibatch for minibatch_cka (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--speakers", type=positive_int, help="speakers (default: all)")
     parser.add_argument("--per-speaker", type=positive_int, help="utterances of each (default: all)")
     parser.add_argument(
@@ -80,6 +89,7 @@ def run(args: argparse.Namespace) -> str:
     """Compare and write the results."""
     from hfprobe.analysis.compare import GIBIBYTE, CompareSettings, Source, compare
     from hfprobe.analysis.conditions import parse_conditions
+    from hfprobe.analysis.processes import Processes
     from hfprobe.analysis.test_set import load_test_set
     from hfprobe.cli.train import noise_of
     from hfprobe.progress import progress_bar
@@ -88,7 +98,7 @@ def run(args: argparse.Namespace) -> str:
         raise ConfigError(f"--replicates must be 0 or more, got {args.replicates}")
     chosen = CompareSettings(
         tuple(args.measures), args.grid, args.frames, args.drop_silence, args.groups, args.replicates,
-        args.memory * GIBIBYTE, seed=args.seed,
+        args.memory * GIBIBYTE, sample=args.sample, minibatch=args.minibatch, seed=args.seed,
     )  # fmt: skip
     conditions = parse_conditions(args.snr, args.noise_type)
     folder, device = check_output(args.output), device_of(args)
@@ -103,9 +113,14 @@ def run(args: argparse.Namespace) -> str:
     pairs = _pairs(sources, conditions, args.checkpoints is not None)
     noise = noise_of(args.noise, "test") if any(c.snr_db is not None for c in conditions) else None
     test = load_test_set(args.dataset, args.speakers, args.per_speaker, args.max_seconds)
+    processes = Processes.from_environment()
     scores = compare(
-        sources, pairs, test, chosen, noise, device, lambda work: progress_bar(work, "comparing", "batch")
+        sources, pairs, test, chosen, noise, device,
+        (lambda work: progress_bar(work, "comparing", "batch")) if processes.first else iter, processes,
     )  # fmt: skip
+    processes.close()
+    if not processes.first:
+        return f"process {processes.index + 1} of {processes.count} gave its share of the frames to the first"
     write_scores(args, scores, sources, test, folder)
     write_settings(args, folder)
     print((folder / "results.md").read_text(encoding="utf-8"))

@@ -15,15 +15,17 @@ from matplotlib.figure import Figure
 from hfprobe.analysis.compare import PairScore, encoder_name
 from hfprobe.reports.figures import INK, LINE, MUTED, _drawing
 from hfprobe.reports.tables import MISSING, Table
+from hfprobe.similarity.groups import SIGNED
 
 LABELS = {
     "mean_cca": "mean CCA", "svcca": "SVCCA", "pwcca": "PWCCA", "linear_cka": "linear CKA",
-    "linear_cka_debiased": "linear CKA, debiased", "rbf_cka": "RBF CKA",
+    "linear_cka_debiased": "linear CKA, debiased", "rbf_cka": "RBF CKA", "rsa": "RSA",
+    "minibatch_cka": "minibatch CKA",
 }  # fmt: skip
 COLUMNS = (
     "encoder_a", "condition_a", "layer_a", "encoder_b", "condition_b", "layer_b", "measure", "value", "ci_low",
     "ci_high", "null", "n", "dim_a", "dim_b", "directions_a", "directions_b", "samples_per_dimension", "left", "right",
-    "warning", "error",
+    "warning", "error", "interval_directions",
 )  # fmt: skip
 
 
@@ -36,11 +38,13 @@ def score_csv(scores: Sequence[PairScore]) -> str:
         score, sides = item.score, (item.left, item.right)
         cells = [text for tap in sides for text in (tap.encoder, tap.condition, tap.layer)] + [item.measure]
         if score is None:
-            cells += [None] * 4 + [item.n] + [None] * 8 + [item.error]
+            cells += [None] * 4 + [item.n] + [None] * 8 + [item.error, None]
         else:
             cells += [float(score), *(score.interval or (None, None)), score.null, score.n, *score.dims]
             cells += [*(score.directions or (None, None)), round(score.samples_per_dimension, 3)]
-            cells += [score.left, score.right, score.warning, None]
+            # Of wide layers: from how many directions of either side the interval is.
+            directions = score.extra.get("interval_directions")
+            cells += [score.left, score.right, score.warning, None, directions and " ".join(map(str, directions))]
         writer.writerow(["" if cell is None else cell for cell in cells])
     return buffer.getvalue()
 
@@ -97,6 +101,13 @@ def score_markdown(scores: Sequence[PairScore]) -> str:
             f"{len(warned)} of {len(scores)} values are from fewer than 10 samples per dimension (down to "
             f"{min(warned):.1f}): read them against their null in similarity.csv, or use more speech.\n"
         )
+    narrowed = [item.score for item in scores if item.score is not None and "interval_directions" in item.score.extra]
+    if narrowed:
+        most = max(max(score.extra["interval_directions"]) for score in narrowed)
+        parts.append(
+            f"The intervals of {len(narrowed)} values of wide layers are from their leading principal directions, "
+            f"up to {most}; the values are from all features.\n"
+        )
     parts += [f"No value: {error}\n" for error in errors]
     return "\n".join(parts)
 
@@ -147,7 +158,7 @@ def heat_map(items: Sequence[PairScore]) -> Figure:
         2
     """
     rows, columns, cells = matrix(items)
-    low = 0.0 if items[0].measure != "linear_cka_debiased" else min([0.0, *(v for c in cells for v in c if v)])
+    low = 0.0 if items[0].measure not in SIGNED else min([0.0, *(v for c in cells for v in c if v)])
     with _drawing():
         figure = Figure(
             figsize=(max(4.6, 1.9 + 0.5 * len(columns)), max(2.8, 1.5 + 0.42 * len(rows))), layout="constrained"

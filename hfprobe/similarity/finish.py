@@ -198,7 +198,7 @@ def scores(
                 continue
             if key in drawn and not (narrowed and measure in ALL_DIRECTIONS):
                 note = {"interval_directions": tuple(source.dims[name] for name in (a, b))} if narrowed else {}
-                score = with_draws(score, drawn[key], confidence, **note)
+                score = with_draws(score, drawn[key], confidence, int((source.counts > 0).sum()), **note)
             results[key] = score
     return results
 

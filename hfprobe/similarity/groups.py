@@ -2,9 +2,12 @@
 
 A draw takes as many groups as there are, with replacement. Measures from moments are computed anew for every draw. For
 measures from kernels only the values without one group each are computed (the delete-a-group jackknife, Efron and
-Stein, "The jackknife estimate of variance", 1981), and a draw is the linear expansion of the measure about its value:
-``value + sum_g (times_g - 1) (value - value_without_g)``. The variance of such draws is G / (G - 1) times the usual one
-of a mean over G groups, so intervals are slightly wide rather than narrow.
+Stein, "The jackknife estimate of variance", 1981), and a draw is the linear expansion of the measure about its value,
+``value + (G - 1) / G * sum_g (times_g - 1) (value - value_without_g)``: for a mean over G groups, the bootstrap.
+
+The bootstrap of few groups is too narrow: by the factor sqrt((G - 1) / G), and because its spread is itself estimated
+from G groups. Draws are widened by both, as for a mean: sqrt(G / (G - 1)) times the quantile of Student's t over the
+normal one (the expanded percentile interval of Hesterberg, "What teachers should know about the bootstrap", 2015).
 """
 
 from __future__ import annotations
@@ -60,23 +63,39 @@ def draws_without(value: float, without: np.ndarray, times: np.ndarray) -> np.nd
 
     Example:
         >>> draws_without(0.5, np.array([0.4, 0.6]), np.array([[1, 1], [2, 0]])).round(2).tolist()
-        [0.5, 0.7]
+        [0.5, 0.6]
     """
-    return value + (times - 1) @ (value - without)
+    count = np.count_nonzero(times.sum(axis=0))
+    return value + (count - 1) / count * ((times - 1) @ (value - without))
 
 
-def with_draws(score: Similarity, draws: np.ndarray, confidence: float, **extra: object) -> Similarity:
-    """The score with the interval that its draws give; without one where fewer than half of the draws have a value.
+def with_draws(score: Similarity, draws: np.ndarray, confidence: float, groups: int, **extra: object) -> Similarity:
+    """The score with the interval that its draws of groups give; none where fewer than half of them have a value.
 
     Drawing groups twice makes two sides look more alike than they are, so only the spread of the draws is used: the
-    interval is the value plus the quantiles of their deviations from their own mean, within the measure's range.
+    interval is the value plus the quantiles of their deviations from their own mean, widened, within the measure's
+    range.
     """
     known = np.isfinite(draws)
     if 2 * known.sum() < len(draws) or known.sum() < 2:
         return score
-    draws = np.clip(float(score) + draws - draws[known].mean(), -1.0 if score.measure in SIGNED else 0.0, 1.0)
+    spread = widening(groups, confidence) * (draws - draws[known].mean())
+    draws = np.clip(float(score) + spread, -1.0 if score.measure in SIGNED else 0.0, 1.0)
     bounds = np.quantile(draws[known], [(1 - confidence) / 2, (1 + confidence) / 2])
     # Where most draws lie at the end of the range, the value may lie beyond them.
     interval = (min(float(bounds[0]), float(score)), max(float(bounds[1]), float(score)))
     facts = replace(score.facts, interval=interval, replicates=draws, extra={**score.facts.extra, **extra})
     return Similarity(float(score), facts)
+
+
+def widening(groups: int, confidence: float = 0.95) -> float:
+    """By what draws of so many groups are too narrow.
+
+    Example:
+        >>> round(widening(20), 2), round(widening(5), 2)
+        (1.1, 1.58)
+    """
+    from scipy.special import ndtri, stdtrit
+
+    tail = (1 + confidence) / 2
+    return float((groups / (groups - 1)) ** 0.5 * stdtrit(groups - 1, tail) / ndtri(tail))

@@ -148,5 +148,5 @@ class MinibatchAccumulator:
                 without = torch.stack(values)[:, 1:]
                 without = without[0] / without[1].sqrt() / without[2].sqrt()  # NaN where a side has nothing left
                 draws = draws_without(value, without.clamp(-1, 1).numpy(), times)
-                found[key] = with_draws(found[key], draws, confidence)
+                found[key] = with_draws(found[key], draws, confidence, int((self.counts > 0).sum()))
         return found

@@ -71,7 +71,9 @@ def sampled_scores(
             warning = few_samples(n, max(dims)) if measure == "rbf_cka" else None
             score = make_score(value, Facts(measure, n, dims, null=null, warning=warning), quiet=True)
             if times is not None:
-                score = with_draws(score, draws_without(value, without, times), confidence)
+                score = with_draws(
+                    score, draws_without(value, without, times), confidence, int((sample.counts > 0).sum())
+                )
             found[key] = score
     return found
 

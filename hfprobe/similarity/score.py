@@ -50,8 +50,9 @@ class Similarity(float):
         warning: Why the value means little, or None.
         compat: Whose definition it follows.
         interval: ``(low, high)``, 95 % by bootstrap over groups of utterances, where there are groups.
-        replicates: The bootstrap draws behind it, moved so that their mean is the value; NaN where a draw has no value.
-            Draw r of all scores of one call is of the same groups.
+        replicates: The bootstrap draws behind it, moved so that their mean is the value and widened as
+            `hfprobe.similarity.groups` says; NaN where a draw has no value. Draw r of all scores of one call is of the
+            same groups.
         extra: What else a measure reports, e.g. ``sigma`` of the RBF kernels.
 
     Example:

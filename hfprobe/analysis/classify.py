@@ -32,6 +32,7 @@ from hfprobe.probes.classifier_training import (
     gather,
     log_probabilities,
     online_code,
+    order_of_all,
     train_classifiers,
 )
 from hfprobe.results import ResultRow
@@ -85,7 +86,8 @@ def classify(
     trained = train_classifiers(
         found.train, controls["train"], found.heads, found.labels, target, pooling, config, progress, accelerator
     )
-    groups = _everywhere([found.speakers[i] for i in found.test.speakers.tolist()])
+    order = order_of_all(found.test.batches).argsort().tolist()
+    groups = _everywhere([found.speakers[i] for i in found.test.speakers.tolist()], order)
     left_out = sum(gather(found.left_out), Counter(found.common))
     failed = sum(count for reason, count in left_out.items() if not reason.startswith("class "))
     condition = "mixed" if target in NOISY else "clean"
@@ -99,17 +101,17 @@ def classify(
         features = found.test.features[head.key]
         right, _ = log_probabilities(trained.probes[head.key], features, found.test.labels)
         fooled, _ = log_probabilities(trained.controls[head.key], features, controls["test"])
-        right, fooled = (np.array(_everywhere(values.double().tolist())) for values in (right, fooled))
+        right, fooled = (np.array(_everywhere(values.double().tolist(), order)) for values in (right, fooled))
         rows += [
             row(head, "accuracy", right, groups),
             row(head, "control_accuracy", fooled, groups),
             row(head, "selectivity", right - fooled, groups),
         ]
-    floor = _everywhere((found.test.labels == int(counts.argmax())).double().tolist())
+    floor = _everywhere((found.test.labels == int(counts.argmax())).double().tolist(), order)
     rows.append(row(Head("", 1, FLOOR), "accuracy", floor, groups))
     if mdl:
-        bits, order = online_code(found.train, found.heads, found.labels, target, pooling, config, progress)
-        of = [found.speakers[i] for i in found.train.speakers[order].tolist()]
+        bits, sent = online_code(found.train, found.heads, found.labels, target, pooling, config, progress)
+        of = [found.speakers[i] for i in found.train.speakers[sent].tolist()]
         for head in found.heads:
             values = bits[head.key].numpy()
             code = row(head, "mdl", values, of)
@@ -128,6 +130,7 @@ def classify(
     return Answers(rows, trained, found, facts)
 
 
-def _everywhere(values: list) -> list:
-    """The values of all processes in one list."""
-    return [value for part in gather(values) for value in part]
+def _everywhere(values: list, order: list[int]) -> list:
+    """The values of all processes in the order that one process has them in."""
+    joined = [value for part in gather(values) for value in part]
+    return [joined[place] for place in order]

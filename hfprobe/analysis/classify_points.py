@@ -112,6 +112,7 @@ class Collector:
             False: Reservoir(dims, TRAIN_SHARE * memory),
             True: Reservoir(dims, (1 - TRAIN_SHARE) * memory),
         }
+        self.batch = 0
         self.codes: dict[str, int] = {}
         self.speakers: dict[str, int] = {}
         self.left_out = LeftOut()
@@ -120,7 +121,8 @@ class Collector:
 
     @torch.no_grad()
     def add(self, batch) -> None:
-        """Read one `SpeechBatch`."""
+        """Read one `SpeechBatch`; of several processes each reads its part, empty or not, of the same batches."""
+        self.batch += 1
         shortest = max([MEL.win_length, *(encoder.min_samples for encoder in self.encoders)])
         inside = [i for i, name in enumerate(batch.ids) if name in self.plan.units]
         usable = [i for i in inside if int(batch.lengths[i]) >= shortest]
@@ -199,6 +201,7 @@ class Collector:
             torch.full((n,), stable_hash(self.plan.units[name])),
             torch.full((n,), speaker),
             torch.from_numpy(rng.random(n)),
+            torch.full((n,), self.batch),
         )
 
     def finish(self) -> Found:
@@ -209,10 +212,13 @@ class Collector:
         """
         left = self.left_out + (self.source.failures if self.source is not None else Counter())
         common = Counter(self.plan.left_out)
-        try:
-            parts = {side: reservoir.items() for side, reservoir in self.kept.items()}
-        except DatasetError as error:
-            raise DatasetError(f"{error} (left out: {dict(left + common)})") from error
+        parts = {side: sample_of_all(reservoir) for side, reservoir in self.kept.items()}
+        for side in parts:
+            if not sum(gather(len(parts[side]))):
+                raise DatasetError(
+                    "no labelled point was found; check the dataset's labels and alignments "
+                    f"(left out: {dict(left + common)})"
+                )
         names = list(self.codes)
         here = {side: {names[i] for i in torch.unique(items.labels).tolist()} for side, items in parts.items()}
         every = gather(here)
@@ -226,9 +232,18 @@ class Collector:
                 f"fewer than two classes of {self.plan.target} are in both parts (left out: {dict(left + common)}); "
                 "use more data or check the labels"
             )
-        place = torch.tensor([labels.index(name) if name in labels else -1 for name in names])
+        place = torch.tensor([labels.index(name) if name in labels else -1 for name in names], dtype=torch.int64)
         for side, items in parts.items():
             items.labels = place[items.labels]
             parts[side] = items if bool((items.labels >= 0).all()) else items.take(items.labels >= 0)
         seen = (self.kept[False].seen, self.kept[True].seen)
         return Found(parts[False], parts[True], labels, self.heads, tuple(self.speakers), left, common, seen)
+
+
+def sample_of_all(reservoir: Reservoir) -> Items:
+    """This process's part of the sample that one process would have drawn from the points of all."""
+    items = reservoir.items()
+    everywhere = torch.cat(gather(items.priorities))
+    if len(everywhere) <= reservoir.capacity:
+        return items
+    return items.take(items.priorities <= everywhere.kthvalue(reservoir.capacity).values)

@@ -3,12 +3,14 @@
 Source: Li, Yuan, Lee, "What does a network layer hear?" (arXiv 1911.01102), sections 2.3, 3.2 and 3.3. Every sound,
 whether natural, vocoded or rebuilt from a layer, goes through the same measures on the same trials, and where asked
 back through recognisers. Sounds are made, measured and dropped batch by batch, so memory does not grow with the test
-set.
+set. What was measured on a batch can be kept on disk (`hfprobe.analysis.pieces`), so that a run that was stopped goes
+on, and batches can be shared out among processes: a batch comes out the same wherever and whenever it is measured.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,14 +18,17 @@ import torch
 
 from hfprobe.analysis.conditions import Condition, apply_condition
 from hfprobe.analysis.pairs import check_pairs, trained_name
+from hfprobe.analysis.pieces import HeardPiece, Piece, Pieces, piece_name, weights_digest
 from hfprobe.analysis.systems import AGAINST_INPUT, ANY, Measured
 from hfprobe.analysis.test_set import TestSet, length_batches
 from hfprobe.analysis.words import Reader, can_transcribe
 from hfprobe.audio import mel_spectrogram
 from hfprobe.data import NoiseCorpus, pad_waveforms
+from hfprobe.data.halves import attempt
 from hfprobe.errors import ConfigError, EncoderError
 from hfprobe.metrics import all_trials, draw_trials, score_pairs
 from hfprobe.metrics.verification import CONVENTIONS
+from hfprobe.probes.classifier_training import gather
 from hfprobe.results import ResultRow
 from hfprobe.vocoders import GriffinLim, Vocoder
 
@@ -95,7 +100,9 @@ def measure_systems(
     trials: str = "balanced",
     convention: str = "roc",
     vocoder: Vocoder | None = None,
-    keep: Callable[..., None] | None = None,
+    keep: Callable[..., Any] | None = None,
+    pieces: Pieces | None = None,
+    share: tuple[int, int] = (0, 1),
 ) -> Measured:
     """One pass over all sounds; like `evaluate`, and keeps the values that paired differences need.
 
@@ -124,6 +131,9 @@ def measure_systems(
         vocoder: What makes sound of every mel-spectrogram, also the ceiling's; `GriffinLim` with ``n_iter`` if None.
         keep: Called with everything that is heard: condition, encoder (`ANY` for input and ceiling), layer, indices of
             utterances, their waveforms ``(samples,)`` and log-mels ``(frames, n_mels)`` (`hfprobe.analysis.keep`).
+        pieces: Where every batch is kept as soon as it is measured, and taken up from if it was kept before.
+        share: Number of this process and how many there are (Accelerate's, which have to be set up); each measures its
+            share of the batches, and all get what all have measured.
 
     Returns:
         What was measured; `Measured.rows` makes result rows of it.
@@ -140,29 +150,119 @@ def measure_systems(
     names = tuple(encoder.name for encoder, _ in encoders)
     readers = _readers([encoder for encoder, _ in encoders], words, recognisers, device)
     measured = Measured(test, TRIALS[trials](test.speakers, seed=seed), names, readers, seed, convention)
-    work = []
-    for condition in conditions:
-        heard = [apply_condition(w, i, condition, noise, seed) for w, i in zip(test.waveforms, test.ids, strict=True)]
-        batches = length_batches([len(w) for w in heard], BATCH_SAMPLES)
-        work += [(condition, [(i, heard[i]) for i in batch]) for batch in batches]
-    for condition, items in progress(work):
-        indices = [i for i, _ in items]
-        keys, sounds = [], []
-        for encoder_name, layer, waveforms, mel in _sounds(encoders, items, mel_config, layers, vocoder, seed, device):
-            keys.append((condition.name, encoder_name, layer))
-            sounds += waveforms
-            system = measured.systems[keys[-1]]
-            embeddings = np.asarray(verifier.embed(*pad_waveforms(waveforms)))
-            system.embeddings.update(zip(indices, embeddings, strict=True))
-            if keep is not None:
-                frames = [mel_config.frames(len(waveform)) for waveform in waveforms]
-                mels = [one[:n].cpu().numpy() for one, n in zip(mel, frames, strict=True)]
-                keep(condition.name, encoder_name, layer, indices, waveforms, mels)
-            heard_by = names if encoder_name == ANY else (encoder_name,)
-            for reader in {each.key: each for name in heard_by for each in readers[name]}.values():
-                system.texts[reader.key].update(zip(indices, reader.read(waveforms, device), strict=True))
-        _score(measured, condition, items, keys, sounds, tuple(quality), against)
+    batches = length_batches([len(waveform) for waveform in test.waveforms], BATCH_SAMPLES)
+    work = [(condition, batch) for condition in conditions for batch in batches]
+    session = _Session(
+        encoders, test, verifier, vocoder, mel_config, readers, tuple(quality), layers, against, seed, device, keep
+    )  # fmt: skip
+    settings = session.settings() if pieces is not None else {}
+    found: dict[int, Piece] = {}
+    rank, world = share
+    for number in progress(range(rank, len(work), world)):
+        condition, batch = work[number]
+        heard = [apply_condition(test.waveforms[i], test.ids[i], condition, noise, seed) for i in batch]
+        items, name, piece = list(zip(batch, heard, strict=True)), "", None
+        if pieces is not None:
+            sounds = [*heard, *(test.waveforms[i] for i in batch)]
+            kept = sorted(set(batch).intersection(getattr(keep, "indices", ())))
+            name = piece_name({**settings, "kept": kept}, condition.name, [test.ids[i] for i in batch], sounds)
+            piece = pieces.read(name)
+        if piece is None or not _sounds_there(piece, keep):
+            piece = _measure(session, condition, items)
+            if pieces is not None:
+                pieces.write(name, piece)
+        found[number] = piece
+    if world > 1:
+        found = {number: piece for part in gather(found) for number, piece in part.items()}
+    if hasattr(keep, "begin_again"):
+        keep.begin_again()  # the index lists sounds in the order of the work, whoever made them
+    for number in range(len(work)):
+        _add(measured, found.pop(number), keep)
     return measured
+
+
+@dataclass
+class _Session:
+    """What every batch is measured with; see `measure_systems`."""
+
+    encoders: Sequence[tuple[Any, Any]]
+    test: TestSet
+    verifier: Any
+    vocoder: Vocoder
+    mel_config: Any
+    readers: dict[str, list[Reader]]
+    quality: tuple[str, ...]
+    layers: Sequence[str] | None
+    against: Sequence[str]
+    seed: int
+    device: str
+    keep: Callable[..., Any] | None
+
+    def settings(self) -> dict[str, Any]:
+        """What the numbers of a batch depend on besides its sounds, as plain values."""
+        banks = [bank[name] for _, bank in self.encoders for name in (*bank, "floor") if name in bank]
+        models = {reader.key: reader.model for readers in self.readers.values() for reader in readers}
+        # An encoder's fingerprint is that of its layers; what it reads depends on its head too.
+        return {
+            "encoders": [(encoder.name, encoder.fingerprint, list(bank)) for encoder, bank in self.encoders],
+            "probes": weights_digest(*banks),
+            "mel": self.mel_config.to_dict(),
+            "verifier": (self.verifier.name, weights_digest(self.verifier)),
+            "vocoder": weights_digest(self.vocoder),
+            "readers": [(*key, weights_digest(model)) for key, model in models.items()],
+            "quality": self.quality,
+            "layers": None if self.layers is None else sorted(self.layers),
+            "against": sorted(self.against),
+            "seed": self.seed,
+        }
+
+
+def _measure(session: _Session, condition: Condition, items: list[tuple[int, np.ndarray]]) -> Piece:
+    """Hear a batch every way and measure it; in halves where it does not fit into memory."""
+    done = attempt(lambda: _measure_at_once(session, condition, items), len(items))
+    if done:
+        return done[0]
+    middle = len(items) // 2
+    first, second = (_measure(session, condition, part) for part in (items[:middle], items[middle:]))
+    return first.joined(second)
+
+
+def _measure_at_once(session: _Session, condition: Condition, items: list[tuple[int, np.ndarray]]) -> Piece:
+    indices = [index for index, _ in items]
+    piece, sounds = Piece(indices), []
+    for encoder_name, layer, waveforms, mel in _sounds(session, items):
+        sounds += waveforms
+        heard = HeardPiece(np.asarray(session.verifier.embed(*pad_waveforms(waveforms))))
+        piece.systems[condition.name, encoder_name, layer] = heard
+        if session.keep is not None:
+            frames = [session.mel_config.frames(len(waveform)) for waveform in waveforms]
+            mels = [one[:n].cpu().numpy() for one, n in zip(mel, frames, strict=True)]
+            heard.kept = session.keep(condition.name, encoder_name, layer, indices, waveforms, mels) or {}
+        heard_by = session.readers if encoder_name == ANY else (encoder_name,)
+        for reader in {each.key: each for name in heard_by for each in session.readers[name]}.values():
+            heard.texts[reader.key] = reader.read(waveforms, session.device)
+    _score(session, condition, items, piece, sounds)
+    return piece
+
+
+def _sounds_there(piece: Piece, keep: Any) -> bool:
+    """Whether the sounds that a piece says were kept are still in the folder."""
+    there = getattr(keep, "is_there", None)
+    return there is None or all(there(facts) for heard in piece.systems.values() for facts in heard.kept.values())
+
+
+def _add(measured: Measured, piece: Piece, keep: Any) -> None:
+    """Add a batch to what was measured, and its kept sounds to the index."""
+    for key, heard in piece.systems.items():
+        system = measured.systems[key]
+        system.embeddings.update(zip(piece.indices, heard.embeddings, strict=True))
+        for reader, texts in heard.texts.items():
+            system.texts[reader].update(zip(piece.indices, texts, strict=True))
+        for measure, values in heard.quality.items():
+            system.quality[measure].update(zip(piece.indices, values, strict=True))
+        if heard.kept and hasattr(keep, "take_up"):
+            keep.take_up(key, heard.kept)
+    measured.failures.update(piece.failures)
 
 
 def _check_options(against: Sequence[str], trials: str, convention: str) -> None:
@@ -199,35 +299,32 @@ def _readers(encoders: Sequence[Any], words: bool, others: Sequence[Any], device
     return readers
 
 
-def _score(measured: Measured, condition, items, keys, sounds, quality, against) -> None:
+def _score(session: _Session, condition: Condition, items, piece: Piece, sounds: list[np.ndarray]) -> None:
     """Quality of all systems on one batch; one call, so that all cores have work."""
-    size = len(items)
-    clean, heard = [measured.test.waveforms[i] for i, _ in items], [waveform for _, waveform in items]
+    size, keys = len(items), list(piece.systems)
+    clean, heard = [session.test.waveforms[i] for i, _ in items], [waveform for _, waveform in items]
     references, degraded, places = [], [], []
-    if "clean" in against:
+    if "clean" in session.against:
         places += [(key, "") for key in keys]
         references, degraded = clean * len(keys), list(sounds)
-    if "input" in against and condition.snr_db is not None:
+    if "input" in session.against and condition.snr_db is not None:
         # The input against itself says nothing.
         rebuilt = [number for number, key in enumerate(keys) if key[2] != "input"]
         places += [(keys[number], AGAINST_INPUT) for number in rebuilt]
         references += heard * len(rebuilt)
         degraded += [sound for number in rebuilt for sound in sounds[number * size : (number + 1) * size]]
-    scores = score_pairs(references, degraded, quality)
+    scores = score_pairs(references, degraded, session.quality)
     for measure, values in scores.items():
         for number, (key, ending) in enumerate(places):
-            part = values[number * size : (number + 1) * size]
-            named = zip((i for i, _ in items), part, strict=True)
-            measured.systems[key].quality[measure + ending].update(named)
+            piece.systems[key].quality[measure + ending] = values[number * size : (number + 1) * size]
         for reason, count in scores.failures[measure].items():
-            measured.failures[condition.name, measure, reason] += count
+            piece.failures[condition.name, measure, reason] += count
 
 
 @torch.no_grad()
-def _sounds(
-    encoders, items, mel_config, layers, vocoder, seed, device
-) -> Iterator[tuple[str, str, list[np.ndarray], torch.Tensor]]:
+def _sounds(session: _Session, items) -> Iterator[tuple[str, str, list[np.ndarray], torch.Tensor]]:
     """All ways of hearing one batch: ``(encoder, layer, waveforms, mel)``; mel is ``(batch, frames, n_mels)``."""
+    encoders, mel_config, layers, device = session.encoders, session.mel_config, session.layers, session.device
     waveforms, lengths = pad_waveforms([w for _, w in items])
     waveforms, lengths = waveforms.to(device), lengths.to(device)
     mels = [(ANY, "ceiling", mel_spectrogram(waveforms, mel_config, lengths=lengths))]
@@ -243,6 +340,6 @@ def _sounds(
     for start in range(0, len(mels), group):
         part = mels[start : start + group]
         stacked = torch.cat([mel for _, _, mel in part])
-        sounds = vocoder(stacked, mel_config, lengths.repeat(len(part)), seed)
+        sounds = session.vocoder(stacked, mel_config, lengths.repeat(len(part)), session.seed)
         for (encoder_name, layer, mel), sound in zip(part, sounds.split(len(items)), strict=True):
             yield encoder_name, layer, [s[:n].cpu().numpy() for s, n in zip(sound, lengths.tolist(), strict=True)], mel

@@ -43,8 +43,9 @@ class SoundKeeper:
         encoders: Pairs of encoder and bank, as they are measured; encoders that can transcribe read their own sounds,
             the first of them also input and ceiling.
         write: Called with utterance id, condition, encoder (None for input and ceiling), layer, waveform, mel, and the
-            text that was read as ``text``.
+            text that was read as ``text``; may return what it knows of the sound.
         device: Where recognisers run.
+        writer: A `hfprobe.reports.kept.Keeper`, where sounds that were written before are to be taken up.
     """
 
     def __init__(
@@ -54,8 +55,9 @@ class SoundKeeper:
         encoders: Sequence[tuple[Any, Any]],
         write: Callable[..., None],
         device: str = "cpu",
+        writer: Any = None,
     ):
-        self.test, self.write, self.device = test, write, device
+        self.test, self.write, self.device, self.writer = test, write, device, writer
         self.indices = chosen_utterances(test.speakers, count)
         names = [encoder.name for encoder, _ in encoders]
         able = {encoder.name: Reader(encoder, encoder.name) for encoder, _ in encoders if can_transcribe(encoder)}
@@ -72,18 +74,49 @@ class SoundKeeper:
         indices: Sequence[int],
         waveforms: Sequence[np.ndarray],
         mels: Sequence[np.ndarray],
-    ) -> None:
-        """Pass on what is to be kept of one batch."""
+    ) -> dict[int, Any]:
+        """Pass on what is to be kept of one batch; returns what is known of each sound, by utterance."""
         places = [place for place, index in enumerate(indices) if index in self.indices]
         if layer == UNHEARD or not places:
-            return
+            return {}
         reader = self.readers[encoder]
         texts = reader.read([waveforms[p] for p in places], self.device) if reader else [None] * len(places)
+        kept = {}
         for place, text in zip(places, texts, strict=True):
             index = indices[place]
             who = None if encoder == ANY else encoder
-            self.write(self.test.ids[index], condition, who, layer, waveforms[place], mels[place], text=text)
-            self.kept.append((index, condition, encoder, layer))
+            known = self.write(self.test.ids[index], condition, who, layer, waveforms[place], mels[place], text=text)
+            kept[index] = known
+            self._note(index, condition, encoder, layer)
+        return kept
+
+    def _note(self, *place) -> None:
+        if place not in self.kept:  # a batch that is done again in halves
+            self.kept.append(place)
+
+    def begin_again(self) -> None:
+        """Forget what was kept, before all of it is taken up in order."""
+        self.kept = []
+        if self.writer is not None:
+            self.writer.clips.clear()
+
+    def is_there(self, known: Any) -> bool:
+        """Whether a sound that was written before can be taken up."""
+        return self.writer is not None and self.writer.is_there(known)
+
+    def take_up(self, system: tuple[str, str, str], kept: dict[int, Any]) -> None:
+        """Go on with sounds that were written before, or by another process.
+
+        Args:
+            system: Condition, encoder and layer.
+            kept: As the call for them returned it.
+        """
+        condition, encoder, layer = system
+        for index, known in kept.items():
+            who = None if encoder == ANY else encoder
+            if self.writer is not None:
+                self.writer.take_up(self.test.ids[index], condition, who, layer, known)
+            self._note(index, condition, encoder, layer)
 
     def numbers(self, measured: Measured, verifier: Any) -> list[tuple[tuple, dict[str, Any]]]:
         """STOI and likeness of the voice of every kept sound, against the clean original.

@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "card": "write the model card of a bank or an encoder from its files and results",
     "push": "push a probe bank with its card to the Hugging Face Hub, in one commit",
     "encoders": "list the encoders and layers that hfprobe knows",
+    "bench": "measure what hfprobe costs on this machine, side by side with other ways to do the same",
 }
 
 
@@ -69,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 done, 1 failed (message on standard error), 2 wrong arguments, 130 interrupted.
+        0 done, 1 failed (message on standard error), 2 wrong arguments, 130 interrupted (143 by SIGTERM).
     """
     argv = sys.argv[1:] if argv is None else argv
     command = next((word for word in argv if word in COMMANDS), None)
@@ -84,6 +85,6 @@ def main(argv: list[str] | None = None) -> int:
         return run_command(_module(args.command), args, argv)
     except SystemExit as stop:  # argparse has already printed why
         return int(stop.code or 0)
-    except KeyboardInterrupt:
-        print("hfprobe: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        print(f"hfprobe: {str(stop) or 'interrupted'}", file=sys.stderr)
+        return getattr(stop, "status", 130)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from hfprobe.cli.common import (
@@ -13,12 +12,14 @@ from hfprobe.cli.common import (
     device_of,
     positive_float,
     positive_int,
+    processes,
     say_left_out,
     say_noise_left_out,
     settings,
     share,
     training_device,
     write_settings,
+    writing,
 )
 
 
@@ -99,34 +100,35 @@ def run(args: argparse.Namespace) -> str:
         args.dataset, args.target, args.test_share, args.seed, args.max_seconds, args.limit, noise[False]
     )  # fmt: skip
     accelerator = accelerator_for(config.device)
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    rank, world = processes()
     if world > 1:
         device = str(accelerator.device)
     collector = Collector(encoders, plan, args.layers, noise, source, args.memory * GIBIBYTE, device)
     stream = SpeechStream(
         args.dataset, args.batch_size, seed=args.seed, max_seconds=args.max_seconds, limit=args.limit, rank=rank,
-        world=world,
+        world=world, share="rows",
     )  # fmt: skip
-    for batch in progress_bar(stream.one_epoch(0), "encoding", "batch"):
-        collector.add(batch)
-    lost = stream.failures
-    del lost["too long"]  # the plan has counted those
-    collector.left_out.join(lost)
-    answers = classify(
-        collector.finish(), args.target, config, args.mdl, args.memory * GIBIBYTE,
-        lambda steps: progress_bar(steps, "learning", "step"), accelerator,
-    )  # fmt: skip
-    if accelerator.is_main_process:
-        write_answers(args, answers, config, folder)
-        print((folder / "results.md").read_text(encoding="utf-8"))
-        every = answers.facts["left_out"]
-        names = all_left_out([plan.left_out, collector.left_out]).names  # of this process's share
-        for unit in ("utterance", "class"):
-            part = LeftOut({r: n for r, n in every.items() if r.startswith("class ") == (unit == "class")})
-            part.names = names
-            say_left_out(args, part, unit)
-        say_noise_left_out(args, *noise.values())
-    accelerator.wait_for_everyone()
+    with writing(args, folder):
+        for batch in progress_bar(stream.one_epoch(0), "encoding", "batch"):
+            collector.add(batch)
+        lost = stream.failures
+        del lost["too long"]  # the plan has counted those
+        collector.left_out.join(lost)
+        answers = classify(
+            collector.finish(), args.target, config, args.mdl, args.memory * GIBIBYTE,
+            lambda steps: progress_bar(steps, "learning", "step"), accelerator,
+        )  # fmt: skip
+        if accelerator.is_main_process:
+            write_answers(args, answers, config, folder)
+            print((folder / "results.md").read_text(encoding="utf-8"))
+            every = answers.facts["left_out"]
+            names = all_left_out([plan.left_out, collector.left_out]).names  # of this process's share
+            for unit in ("utterance", "class"):
+                part = LeftOut({r: n for r, n in every.items() if r.startswith("class ") == (unit == "class")})
+                part.names = names
+                say_left_out(args, part, unit)
+            say_noise_left_out(args, *noise.values())
+        accelerator.wait_for_everyone()
     return f"tables, figures, results.json, results.csv and the classifiers are in {folder}"
 
 

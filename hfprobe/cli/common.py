@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import json
+import os
 import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hfprobe.errors import ConfigError, DatasetError, HfprobeError
-from hfprobe.files import write_whole
+from hfprobe.files import sole_writer, write_whole
+from hfprobe.interrupts import terminable
+
+if TYPE_CHECKING:
+    from hfprobe.data.left_out import LeftOut
 
 NOT_SETTINGS = ("config", "debug", "command", "command_line", "last_words")
 NOISE_HELP = "folder in MUSAN's layout, hub:user/name such as hub:corypaik/musan, or 'generated'"
@@ -99,14 +107,71 @@ def run_command(module: Any, args: argparse.Namespace, argv: list[str]) -> int:
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
     try:
         _use_columns(args)
-        last_line = module.run(args)
-        print("\n".join([*getattr(args, "last_words", []), last_line]))
+        with terminable():
+            last_line = module.run(args)
+        if processes()[0] == 0:
+            print("\n".join([*getattr(args, "last_words", []), last_line]))
         return 0
     except (HfprobeError, OSError) as error:
         if args.debug:
             raise
-        print(f"hfprobe: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"hfprobe: error: {' '.join(str(error).split())}{_advice(error)}", file=sys.stderr)
         return 1
+    except (RuntimeError, MemoryError) as error:
+        from hfprobe.data.halves import out_of_memory
+
+        if args.debug or not out_of_memory(error):
+            raise
+        first = next(iter(str(error).splitlines()), "")[:200]
+        print(
+            f"hfprobe: error: out of memory: {first}; give fewer --layers, a smaller --max-seconds or --batch-size, or "
+            "another --device",
+            file=sys.stderr,
+        )
+        return 1
+
+
+ADVICE = {
+    errno.ENOSPC: "the disk is full: make room and give the same command again",
+    errno.EDQUOT: "your quota of the disk is used up: make room and give the same command again",
+    errno.EFBIG: "no file may be that large here (ulimit -f): raise the limit and give the same command again",
+    errno.EROFS: "nothing can be written there: choose another --output",
+}
+
+
+def _advice(error: BaseException) -> str:
+    """What to do about an error of the system, where that is not plain."""
+    advice = ADVICE.get(getattr(error, "errno", None))
+    return f"; {advice}" if advice else ""
+
+
+def processes() -> tuple[int, int]:
+    """Number of this process, and how many ``torchrun`` or ``accelerate launch`` started."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
+def shared_device(device: str) -> str:
+    """The device of this process among several, which are set up to talk with one another; else as given."""
+    if processes()[1] == 1:
+        return device
+    from hfprobe.probes.classifier_training import accelerator_for
+
+    return str(accelerator_for(training_device(device)).device)
+
+
+def writing(args: argparse.Namespace, folder: Path):
+    """A block in which this run alone writes into its output folder (`hfprobe.files.sole_writer`).
+
+    Of several processes the first one keeps the others' folder.
+    """
+    return sole_writer(folder, args.command_line) if processes()[0] == 0 else nullcontext(folder)
+
+
+def left_out_json(**parts: LeftOut) -> str:
+    """What was left out, counted and named, for a file beside the results."""
+    counts = {name.replace("_", " "): dict(part) for name, part in parts.items()}
+    names = {name.replace("_", " "): part.names for name, part in parts.items()}
+    return json.dumps({**counts, "names": names}, indent=2) + "\n"
 
 
 def _tidy(word: str) -> str:

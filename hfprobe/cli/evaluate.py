@@ -11,12 +11,16 @@ from hfprobe.cli.common import (
     add_dataset_arguments,
     check_output,
     device_of,
+    left_out_json,
     positive_float,
     positive_int,
+    processes,
     say_left_out,
     say_noise_left_out,
     settings,
+    shared_device,
     write_settings,
+    writing,
 )
 
 
@@ -79,10 +83,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> str:
     """Evaluate and write the results."""
     from hfprobe.analysis.conditions import parse_conditions
+    from hfprobe.analysis.pieces import Pieces
     from hfprobe.analysis.test_set import load_test_set
     from hfprobe.cli.train import noise_of
     from hfprobe.encoders import AutoSpeechEncoder
     from hfprobe.errors import ConfigError, LayerError
+    from hfprobe.files import write_whole
+    from hfprobe.interrupts import as_interrupted
     from hfprobe.metrics.quality import MEASURES
     from hfprobe.speakers import load_speaker_encoder
     from hfprobe.vocoders import load_vocoder
@@ -92,7 +99,9 @@ def run(args: argparse.Namespace) -> str:
     if unknown:
         raise ConfigError(f"unknown measure {unknown[0]!r}; choose from {', '.join(MEASURES)}")
     folder = check_output(args.output)
-    device_of(args)
+    device = device_of(args)
+    if processes()[1] > 1:
+        args.device = shared_device(device)
     verifier = load_speaker_encoder(args.verifier)
     pairs = load_encoders(args.encoder, args.probes)
     for layer in args.layers or []:
@@ -104,16 +113,27 @@ def run(args: argparse.Namespace) -> str:
     recognisers = [AutoSpeechEncoder.from_pretrained(name) for name in args.recogniser]
     noise = noise_of(args.noise, "test") if any(c.snr_db is not None for c in conditions) else None
     test = load_test_set(args.dataset, args.speakers, args.per_speaker, args.max_seconds)
-    if without:
+    if without and processes()[0] == 0:
         which = "" if len(without) == len(pairs) else f" of {', '.join(without)}"
         print(f"note: no random-weight floor{which}; `hfprobe train --random-floor` makes one together with the probes")
     sounds_in = folder if args.keep_sounds else None
-    results, differences = measure_all(
-        args, pairs + floors, test, conditions, verifier, noise, recognisers, vocoder, sounds_in
-    )
-    write_results(results, folder, differences)
-    write_settings(args, folder)
-    print((folder / "results.md").read_text(encoding="utf-8"))
+    with writing(args, folder):
+        pieces = Pieces(folder)
+        try:
+            results, differences = measure_all(
+                args, pairs + floors, test, conditions, verifier, noise, recognisers, vocoder, sounds_in, pieces
+            )
+        except KeyboardInterrupt as stop:
+            there = pieces.made + pieces.taken_up
+            raise as_interrupted(
+                stop, f"interrupted; {there} batches are measured and kept, the same command goes on behind them"
+            ) from None
+        if processes()[0] == 0:
+            write_results(results, folder, differences)
+            write_settings(args, folder)
+            write_whole(folder / "left_out.json", left_out_json(utterances=test.failures))
+            pieces.clear()
+            print((folder / "results.md").read_text(encoding="utf-8"))
     say_left_out(args, test.failures)
     say_noise_left_out(args, noise)
     sounds = f"; `hfprobe report {folder} --output PAGE` makes a page to listen to" if args.keep_sounds else ""
@@ -125,14 +145,18 @@ def measure(args, pairs, test, conditions, verifier, noise):
     return measure_all(args, pairs, test, conditions, verifier, noise)[0]
 
 
-def measure_all(args, pairs, test, conditions, verifier, noise, recognisers=(), vocoder=None, sounds_in=None):
-    """Evaluate and compare; returns ``Results`` and the paired differences.
+def measure_all(
+    args, pairs, test, conditions, verifier, noise, recognisers=(), vocoder=None, sounds_in=None,
+    pieces=None,
+):  # fmt: skip
+    """Evaluate and compare; returns ``Results`` and the paired differences, in processes but the first None for both.
 
     Where ``sounds_in`` is a folder, the sounds of ``args.keep_sounds`` utterances are kept in it. Options that ``args``
     lacks (the demo has few) are as by default.
     """
     from hfprobe.analysis.differences import paired_differences
     from hfprobe.analysis.evaluate import REFERENCES, measure_systems
+    from hfprobe.probes.classifier_training import gather
     from hfprobe.progress import progress_bar
     from hfprobe.results import Results, environment_stamp
 
@@ -142,15 +166,20 @@ def measure_all(args, pairs, test, conditions, verifier, noise, recognisers=(), 
         from hfprobe.reports.kept import Keeper
 
         writer = Keeper(sounds_in)
-        keeper = SoundKeeper(test, args.keep_sounds, pairs, writer.add, device_of(args))
+        keeper = SoundKeeper(test, args.keep_sounds, pairs, writer.add, device_of(args), writer)
     against = given.get("against", "clean")
     measured = measure_systems(
         pairs, test, conditions, verifier, noise, tuple(args.quality), args.layers, args.iterations, args.seed,
         device_of(args), lambda work: progress_bar(work, "evaluating", "batch"),
         words=args.wer, recognisers=recognisers, against=REFERENCES if against == "both" else (against,),
         trials=given.get("trials", "balanced"), convention=given.get("eer_convention", "roc"), vocoder=vocoder,
-        keep=keeper,
+        keep=keeper, pieces=pieces, share=processes(),
     )  # fmt: skip
+    if noise is not None:
+        for refused in gather(dict(noise.refused)):
+            noise.refused.update(refused)
+    if processes()[0] > 0:
+        return None, None
     mute = [name for name, readers in measured.readers.items() if all(reader.second for reader in readers)]
     if args.wer and mute:
         print(f"note: {', '.join(mute)} cannot transcribe and is left out of --wer")

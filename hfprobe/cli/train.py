@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
 
 from hfprobe.cli.common import (
     NOISE_HELP,
     add_dataset_arguments,
     check_output,
     device_of,
+    left_out_json,
     positive_float,
     positive_int,
+    processes,
     say_left_out,
     share,
     training_device,
     write_settings,
+    writing,
 )
 
 
@@ -34,8 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--layers", nargs="+", metavar="L", help="layers (default: all)")
     parser.add_argument(
-        "--batch-size", type=positive_int, default=8, help="utterances per batch (default: %(default)s)"
-    )
+        "--batch-size", type=positive_int, default=8,
+        help="utterances per batch, shared out among the processes if there are several (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument(
         "--max-seconds", type=positive_float, default=20.0, help="leave out longer utterances (default: %(default)s)"
     )
@@ -97,8 +99,8 @@ def run(args: argparse.Namespace) -> str:
     from hfprobe.data import NoiseRecipe, SpeechStream
     from hfprobe.data.left_out import by_reason
     from hfprobe.encoders import AutoSpeechEncoder
-    from hfprobe.errors import DatasetError
     from hfprobe.files import write_whole
+    from hfprobe.interrupts import Interrupted, as_interrupted
     from hfprobe.probes import ProbeTrainingConfig, train_bank
     from hfprobe.probes.bank_files import RANDOM
     from hfprobe.probes.classifier_training import gather
@@ -121,7 +123,7 @@ def run(args: argparse.Namespace) -> str:
         encoder.layer(layer)  # raises with the list of names
     twin = AutoSpeechEncoder.from_pretrained(args.encoder, random_weights=args.seed) if args.random_floor else None
     # torchrun and accelerate launch tell each process which share of the stream is its own.
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    rank, world = processes()
     noise, recipe = noise_of(args.noise, "train"), NoiseRecipe(clean_share=args.clean_share)
     stream = SpeechStream(
         args.dataset, args.batch_size, noise, recipe, args.seed,
@@ -132,27 +134,42 @@ def run(args: argparse.Namespace) -> str:
     if args.dev:
         held_out = SpeechStream(args.dev, args.batch_size, noise, recipe, args.seed + 1, shuffle=False, limit=64)
         dev = list(islice(held_out.one_epoch(0), 8))
-    first = stream.one_epoch(0)
-    if next(first, None) is None:
-        found = stream.failures.sentence() or "nothing was read"
-        raise DatasetError(f"no usable utterance in {args.dataset!r} (left out: {found}); check the dataset")
-    first.close()
-    bank = train_bank(
-        encoder, stream, folder, config,
-        layers=args.layers, resume=args.resume, dev_batches=dev, random_twin=twin,
-    )  # fmt: skip
-    write_settings(args, folder)
-    # By name, because what is too long is known to every process.
-    states = gather(stream.state_dict())
-    lost, noises = (
-        by_reason({name: reason for state in states for name, reason in state[kind].items()})
-        for kind in ("left_out", "noise_left_out")
-    )
+    check_usable(args, stream)
+    with writing(args, folder):
+        try:
+            bank = train_bank(
+                encoder, stream, folder, config,
+                layers=args.layers, resume=args.resume, dev_batches=dev, random_twin=twin,
+            )  # fmt: skip
+        except Interrupted:
+            raise
+        except KeyboardInterrupt as stop:
+            raise as_interrupted(stop, "interrupted; the same command goes on from the last checkpoint") from None
+        # By name, because what is too long is known to every process.
+        states = gather(stream.state_dict())
+        lost, noises = (
+            by_reason({name: reason for state in states for name, reason in state[kind].items()})
+            for kind in ("left_out", "noise_left_out")
+        )
+        if rank == 0:
+            write_settings(args, folder)
+            write_whole(folder / "left_out.json", left_out_json(utterances=lost, noise_files=noises))
     if rank == 0:
         say_left_out(args, lost)
         say_left_out(args, noises, "noise file")
         if held_out is not None:
             say_left_out(args, held_out.failures, "dev utterance")
-        write_whole(folder / "left_out.json", json.dumps({"utterances": lost, "noise files": noises}, indent=2) + "\n")
     floor = f", those of {twin.name} in {folder / RANDOM}" if twin is not None else ""
     return f"{bank.capacity} probes of {len(bank)} layers of {encoder.name} are in {folder}{floor}"
+
+
+def check_usable(args: argparse.Namespace, stream) -> None:
+    """Read the first batch, so that nothing is begun on a dataset that gives none."""
+    from hfprobe.errors import DatasetError
+
+    first = stream.one_epoch(0)
+    # With many processes the shares of some may be empty.
+    if next((batch for batch in first if len(batch)), None) is None and not (stream.by_rows and stream.rank):
+        found = stream.failures.sentence() or "nothing was read"
+        raise DatasetError(f"no usable utterance in {args.dataset!r} (left out: {found}); check the dataset")
+    first.close()

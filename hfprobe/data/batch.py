@@ -62,3 +62,14 @@ def pad_waveforms(waveforms: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tens
     for row, waveform in zip(padded, waveforms, strict=True):
         row[: len(waveform)] = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))
     return padded, lengths
+
+
+def empty_batch() -> SpeechBatch:
+    """A batch without utterances: the share of a process in a batch that is smaller than their number.
+
+    Example:
+        >>> len(empty_batch()), empty_batch().waveforms.shape
+        (0, torch.Size([0, 0]))
+    """
+    nothing = torch.zeros(0, 0)
+    return SpeechBatch([], nothing, torch.zeros(0, dtype=torch.int64), nothing, [], [], [])

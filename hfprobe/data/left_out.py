@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-NAMES = 5
+NAMES = 5  # in a sentence, or one of each reason where there are more reasons
+KEPT = 1000  # of each reason
 LONGEST = 100  # characters of a name
 
 
@@ -15,7 +16,7 @@ class LeftOut(Counter):
     A `collections.Counter` of reasons that also keeps names.
 
     Attributes:
-        names: Reason to the names of the first ``NAMES`` things left out for it.
+        names: Reason to the names of the first ``KEPT`` things left out for it.
         first_error: The first error in full, "" where there was none.
 
     Example:
@@ -45,7 +46,7 @@ class LeftOut(Counter):
         known = self.names.setdefault(reason, [])
         # Names come from data of anybody's: one line, and nothing that a terminal would obey.
         name = "".join(c if c.isprintable() else "?" for c in name)[:LONGEST]
-        if name and len(known) < NAMES and name not in known:
+        if name and len(known) < KEPT and name not in known:
             known.append(name)
         self.first_error = self.first_error or error
 
@@ -55,7 +56,7 @@ class LeftOut(Counter):
             self[reason] += count
             known = self.names.setdefault(reason, [])
             known += [name for name in getattr(other, "names", {}).get(reason, ()) if name not in known]
-            del known[NAMES:]
+            del known[KEPT:]
         self.first_error = self.first_error or getattr(other, "first_error", "")
 
     def sentence(self, unit: str = "utterance") -> str:
@@ -65,9 +66,9 @@ class LeftOut(Counter):
             return ""
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.items()) if count)
         # A name of every reason comes before the second name of any.
-        columns = [self.names.get(reason, []) for reason in self]
+        columns = [self.names.get(reason, []) for reason, count in self.items() if count]
         order = [column[i] for i in range(NAMES) for column in columns if i < len(column)]
-        names = list(dict.fromkeys(order))[:NAMES]
+        names = list(dict.fromkeys(order))[: max(NAMES, len(columns))]
         more = ", ..." if names and total > len(names) else ""
         shown = f": {', '.join(names)}{more}" if names else ""
         return f"{total} {unit}{'' if total == 1 else 's'} ({reasons}){shown}"

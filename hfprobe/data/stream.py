@@ -18,7 +18,7 @@ import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
 from hfprobe.data.ahead import ahead
-from hfprobe.data.batch import SpeechBatch, pad_waveforms
+from hfprobe.data.batch import SpeechBatch, empty_batch, pad_waveforms
 from hfprobe.data.closing import closed_at_exit
 from hfprobe.data.corpora import decode_row, row_words
 from hfprobe.data.left_out import LeftOut, by_reason
@@ -63,8 +63,10 @@ class SpeechStream(IterableDataset):
         world: Number of processes.
         share: What is shared out among processes. ``"batches"``: each reads all rows and decodes its part, and the
             batches are the same for any number of processes. ``"shards"``: each reads some files only, as suits what
-            comes over a network; epochs then differ in length. ``"auto"``: shards where the corpus comes from the Hub,
-            has one for each process and is not limited.
+            comes over a network; epochs then differ in length. ``"rows"``: each decodes its part of every batch, which
+            may be empty, and all have the same number of batches: together they see the batches of one process.
+            ``"auto"``: shards, with batches smaller by the number of processes, where the corpus comes from the Hub,
+            has one for each process and is not limited; rows elsewhere.
         workers: Threads that read, decode and mix ahead; the batches are the same for any number. (In a worker process
             of torch's ``DataLoader(stream, batch_size=None, num_workers=N)`` a stream reads that worker's shards: every
             utterance comes once, in other batches.)
@@ -106,14 +108,19 @@ class SpeechStream(IterableDataset):
                 f"need 0 <= rank < world, seed >= 0 and workers >= 0, not rank {rank}, world {world}, seed {seed}, "
                 f"workers {workers}"
             )
-        if share not in ("batches", "shards", "auto"):
-            raise ConfigError(f"share must be batches, shards or auto, not {share!r}")
+        if share not in ("batches", "shards", "rows", "auto"):
+            raise ConfigError(f"share must be batches, shards, rows or auto, not {share!r}")
         dataset = open_corpora(corpus, seed)
-        if world == 1 or (share == "auto" and not _suits_shards(dataset, world, limit)):
+        if share == "auto" and _suits_shards(dataset, world, limit):
+            share, batch_size = "shards", -(-batch_size // world)
+        elif share == "auto":
+            share = "rows"
+        if world == 1:
             share = "batches"
+        self.by_rows = share == "rows"
         if limit is not None:
             dataset = dataset.take(limit)
-        if share != "batches":
+        if share == "shards":
             if dataset.num_shards < world:
                 raise ConfigError(f"{world} processes cannot share {dataset.num_shards} shards; share batches")
             dataset, rank, world = dataset.shard(world, rank, contiguous=False), 0, 1
@@ -195,13 +202,24 @@ class SpeechStream(IterableDataset):
             yield batch
 
     def _numbered(self, epoch: int, start: int, mark: Mark) -> Iterator[tuple[int, Mark, SpeechBatch]]:
-        """Batches with their number; a batch without any usable utterance leaves a gap in the numbers."""
+        """Batches with their number; a batch without any usable utterance leaves a gap in the numbers.
+
+        Where rows are shared out, it does not: the other processes may have something.
+        """
+        step = 1 if self.by_rows else self.world
 
         def make(planned: Planned) -> _Made:
-            mine = planned.index % self.world == self.rank and planned.index // self.world >= start
-            return self._collate(planned.rows, epoch) if mine and planned.rows else _Made()
+            if planned.index // step < start or not (self.by_rows or planned.index % self.world == self.rank):
+                return _Made()
+            rows = planned.rows
+            if self.by_rows:
+                rows = rows[len(rows) * self.rank // self.world : len(rows) * (self.rank + 1) // self.world]
+            made = self._collate(rows, epoch) if rows else _Made()
+            if self.by_rows and planned.rows and made.batch is None:
+                made.batch = empty_batch()
+            return made
 
-        depth = 2 * self.workers * self.world
+        depth = 2 * self.workers * step
         made_ahead = closed_at_exit(ahead(self.plan.batches(epoch, mark), make, self.workers, depth))
         try:
             for planned, made in made_ahead:
@@ -209,7 +227,7 @@ class SpeechStream(IterableDataset):
                 self._left_out.update((name, reason) for name, reason, _ in made.left_out)
                 self._first_error = self._first_error or next((error for *_, error in made.left_out), "")
                 if made.batch is not None:
-                    yield planned.index // self.world, planned.mark, made.batch
+                    yield planned.index // step, planned.mark, made.batch
         finally:
             made_ahead.close()
 

@@ -8,7 +8,9 @@ A measure that cannot be computed raises `MeasureError` with a reason; nothing i
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
 import os
+import threading
 import warnings
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
@@ -221,6 +223,15 @@ def _start_worker() -> None:
     # Ctrl-C reaches every process of the terminal; only the one that the user started is to answer it.
     set_signal_handler(SIGINT, SIG_IGN)
     os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported: one core for each process
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A process whose parent was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def score_pairs(

@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 from hfprobe.errors import BankError
@@ -111,7 +112,13 @@ def write_probe(probe, folder: Path, dtype: str) -> None:
                 "save with dtype='float32' or train again with a lower learning rate"
             )
         state[name] = kept
-    probe.save_pretrained(folder, state_dict=state)
+    try:
+        probe.save_pretrained(folder, state_dict=state)
+    except SafetensorError as error:  # how it says that the disk is full
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(folder)) from error
     # safetensors creates its file readable by the owner only; a bank is meant to be shared.
     for path in folder.iterdir():
         path.chmod(0o644)
@@ -138,7 +145,7 @@ def write_bank(folder: Path, probes: dict, index: dict, dtype: str) -> None:
     fresh = not folder.exists()
     parent = folder.parent if fresh else folder
     parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".bank-", dir=parent))
+    temporary = Path(tempfile.mkdtemp(prefix=".bank-", suffix=".part", dir=parent))
     try:
         checksums = {}
         with quiet_transformers():

@@ -13,6 +13,7 @@ files are read with `weights_only=True`: a folder from elsewhere cannot run code
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -24,9 +25,10 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from hfprobe.errors import BankError, ConfigError
+from hfprobe.files import clear_unfinished
 
 KEEP = 2
 _ARRAY = "__ndarray__"
@@ -121,21 +123,39 @@ def write(
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
     accelerator.wait_for_everyone()
-    torch.save(to_plain(local, "state"), temporary / f"rank-{accelerator.process_index}.pt")
-    if main:
-        save_file(
-            {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
-            temporary / "probes.safetensors",
-        )
-        torch.save(optimizer, temporary / "optimizer.pt")
-        (temporary / "trainer.json").write_text(json.dumps(trainer, indent=2) + "\n", encoding="utf-8")
+    try:
+        # Made in memory and then written: PyTorch and safetensors do not say in a usable way that a disk is full.
+        (temporary / f"rank-{accelerator.process_index}.pt").write_bytes(_pickled(to_plain(local, "state")))
+        if main:
+            weights = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+            (temporary / "probes.safetensors").write_bytes(save(weights))
+            (temporary / "optimizer.pt").write_bytes(_pickled(optimizer))
+            (temporary / "trainer.json").write_bytes((json.dumps(trainer, indent=2) + "\n").encode())
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)  # gives room back; the checkpoints before this one stay
+        raise
     accelerator.wait_for_everyone()
     if main:
-        shutil.rmtree(final, ignore_errors=True)
+        if final.exists():
+            _remove(final)
         os.rename(temporary, final)
         for old in available(root)[KEEP:]:
-            shutil.rmtree(old)
+            _remove(old)
     accelerator.wait_for_everyone()
+
+
+def _pickled(value: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def _remove(folder: Path) -> None:
+    """Under another name first: a folder that is half removed must not pass for a checkpoint."""
+    doomed = folder.with_name(f".{folder.name}.old.tmp")
+    shutil.rmtree(doomed, ignore_errors=True)
+    os.rename(folder, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def check_identity(stored: dict, wanted: dict, folder: Path) -> None:
@@ -165,8 +185,9 @@ def available(root: Path) -> list[Path]:
 
 def clear(root: Path) -> None:
     """Remove all checkpoints, so that a fresh run is never mistaken for an old one's continuation."""
-    for path in [*available(root), *root.glob(".step-*.tmp")]:
-        shutil.rmtree(path)
+    for path in available(root):
+        _remove(path)
+    clear_unfinished(root)
 
 
 def read(folder: Path, rank: int) -> tuple[dict, dict[str, torch.Tensor], dict, dict]:

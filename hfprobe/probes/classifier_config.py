@@ -84,7 +84,7 @@ class ClassifierTrainingConfig:
     Attributes:
         probe: ``"linear"`` or ``"mlp"`` (one hidden layer of 500 units).
         steps: Optimiser steps.
-        batch_size: Items (frames or utterances) per step and process.
+        batch_size: Items (frames or utterances) per step, of all processes together.
         learning_rate: Peak rate of AdamW; probes of inputs wider than 512 get less, as in `ProbeSet`.
         weight_decay: AdamW's decoupled weight decay.
         eval_steps: Steps between measurements of the loss on the development part; each probe keeps the weights with

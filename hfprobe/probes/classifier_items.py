@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hfprobe.errors import ConfigError, DatasetError
+from hfprobe.errors import ConfigError
 
 SLACK = 1.25  # how far a reservoir overfills before it is cut: cutting copies it
 FEWEST = 32  # points below which there is nothing to learn
@@ -42,6 +42,8 @@ class Items:
         units: What is split (utterance, session or speaker), as `stable_hash`, int64 ``(points,)``.
         speakers: Speaker code, int64 ``(points,)``.
         priorities: The random numbers, float64 ``(points,)``.
+        batches: Number of the batch that each point came in, int64 ``(points,)``: their order over all processes; one
+            batch if None.
     """
 
     features: dict[str, Tensor]
@@ -50,6 +52,11 @@ class Items:
     units: Tensor
     speakers: Tensor
     priorities: Tensor
+    batches: Tensor | None = None
+
+    def __post_init__(self):
+        if self.batches is None:
+            self.batches = torch.zeros_like(self.labels)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -84,6 +91,7 @@ class Reservoir:
     """
 
     def __init__(self, dims: Mapping[str, int], memory: float):
+        self.dims = dict(dims)
         point = 4 * sum(dims.values())
         self.capacity = int(memory // point)
         if self.capacity < FEWEST:
@@ -105,9 +113,10 @@ class Reservoir:
             self._held = len(self._parts[0])
 
     def items(self) -> Items:
-        """The sample."""
+        """The sample; empty where no point came by."""
         if not self._parts:
-            raise DatasetError("no labelled point was found; check the dataset's labels and alignments")
+            whole, features = torch.zeros(0, dtype=torch.int64), {k: torch.zeros(0, d) for k, d in self.dims.items()}
+            return Items(features, whole, whole, whole, whole, whole.double(), whole)
         joined = {
             f.name: torch.cat([getattr(part, f.name) for part in self._parts])
             for f in fields(Items)

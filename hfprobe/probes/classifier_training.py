@@ -3,12 +3,13 @@
 Each step draws points, and every head (one per layer for the task, one for its control task) takes a step on them.
 Heads share no weight, so the gradient of the summed loss is each head's own. Each head keeps the weights with which
 its loss on a development part was the least, since a shallow layer and a deep one do not overfit at the same step.
-The loop is Accelerate's; under ``accelerate launch`` every process has points of its own.
+The loop is Accelerate's; under ``accelerate launch`` every process has points of its own, and each step is that of one
+process with all of them: what is drawn are places in the order of all, and each process computes with those it has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,6 +73,25 @@ def gather(value: Any) -> list[Any]:
     return gather_object([value]) if PartialState._shared_state and PartialState().num_processes > 1 else [value]
 
 
+def order_of_all(batches: Tensor) -> Tensor:
+    """Where the points of all processes, one process after the other, stand in the order of a single one.
+
+    Args:
+        batches: `Items.batches` of this process; several processes have parts of the same batches, in order.
+
+    Returns:
+        int64 ``(points of all,)``; a permutation.
+
+    Example:
+        >>> order_of_all(torch.tensor([4, 4, 7])).tolist()
+        [0, 1, 2]
+    """
+    joined = torch.cat(gather(batches))
+    places = torch.empty_like(joined)
+    places[joined.argsort(stable=True)] = torch.arange(len(joined))
+    return places
+
+
 def accelerator_for(device: str):
     """Accelerate's, on ``auto``, ``cpu`` or ``cuda:N``; made once, before the data is read."""
     from accelerate import Accelerator
@@ -97,11 +117,13 @@ class _Heads(nn.Module):
                 torch.manual_seed(derived_seed(config.seed, key, kind, "weights"))
                 self.probes.append(ClassifierProbe(settings).train())
 
-    def forward(self, features: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
-        """Mean cross-entropy of each head ``(heads,)``."""
+    def forward(self, features: dict[str, Tensor], labels: dict[str, Tensor], count: float | None = None) -> Tensor:
+        """Mean cross-entropy of each head ``(heads,)``; the sum over ``count`` where that is given."""
         return torch.stack(
             [
                 nn.functional.cross_entropy(probe.classify(features[key]), labels[kind])
+                if count is None
+                else nn.functional.cross_entropy(probe.classify(features[key]), labels[kind], reduction="sum") / count
                 for (key, kind), probe in zip(self.keys, self.probes, strict=True)
             ]
         )
@@ -131,30 +153,34 @@ def train_classifiers(
     accelerator = accelerator or accelerator_for(config.device)
     device = accelerator.device
     learn, dev = _split_dev(items, config)
-    if not len(learn):
-        raise DatasetError("no training point is left for this process; use more data or fewer processes")
+    if not sum(gather(len(learn))):
+        raise DatasetError("no training point is left; use more data")
     model = _Heads(heads, labels, target, pooling, config, controls is not None)
     _normalise(model, items, accelerator)
     optimizer = torch.optim.AdamW(_groups(model, config), lr=config.learning_rate, fused=True)
     prepared, optimizer = accelerator.prepare(model, optimizer)
     answers = {"task": items.labels} | ({} if controls is None else {"control": controls})
-    has_dev = min(gather(len(dev))) > 0
+    has_dev = sum(gather(len(dev))) > 0
     best = [float("inf")] * len(model.keys)
     kept: list[dict[str, Tensor]] = [{} for _ in model.keys]
-    batches = _batches(learn, config, accelerator.process_index)
+    batches, size = _batches(items, learn, config, accelerator.process_index)
+    world = accelerator.num_processes
     for step in progress(range(config.steps)):
         chosen = next(batches)
         rate = _rate(step, config)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["share"]
         features = {head.key: items.features[head.key][chosen].to(device) for head in heads}
-        losses = prepared(features, {kind: values[chosen].to(device) for kind, values in answers.items()})
+        labels_of = {kind: values[chosen].to(device) for kind, values in answers.items()}
+        # DDP takes the mean of the processes' gradients: each divides by its part of the points of all.
+        losses = prepared(features, labels_of, size / world) if world > 1 else prepared(features, labels_of)
         accelerator.backward(losses.sum())
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         last = step + 1 == config.steps
         if last or (step + 1) % config.eval_steps == 0:
-            named = {f"{key} ({kind})": value for (key, kind), value in zip(model.keys, losses.tolist(), strict=True)}
+            means = accelerator.reduce(losses.detach(), reduction="mean").tolist()
+            named = {f"{key} ({kind})": value for (key, kind), value in zip(model.keys, means, strict=True)}
             require_finite(named, step + 1)
             if not has_dev:
                 continue
@@ -173,7 +199,7 @@ def train_classifiers(
 
 def _split_dev(items: Items, config: ClassifierTrainingConfig) -> tuple[Tensor, Tensor]:
     """Indices to learn from and to measure on, disjoint by unit; no development part where it would be empty."""
-    kinds = torch.unique(items.units)
+    kinds = torch.unique(torch.cat(gather(torch.unique(items.units))))
     generator = torch.Generator().manual_seed(derived_seed(config.seed, "dev"))
     drawn = kinds[torch.randperm(len(kinds), generator=generator)[: int(config.dev_share * len(kinds))]]
     held = torch.isin(items.units, drawn)
@@ -215,16 +241,26 @@ def _rate(step: int, config: ClassifierTrainingConfig) -> float:
     return config.learning_rate * warm * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * step / config.steps)).item())
 
 
-def _batches(learn: Tensor, config: ClassifierTrainingConfig, rank: int):
-    """Endless batches of indices, every point once before any comes again."""
-    generator = torch.Generator().manual_seed(derived_seed(config.seed, "batches", rank))
-    size = min(config.batch_size, len(learn))
-    waiting = learn[:0]
-    while True:
-        while len(waiting) < size:
-            waiting = torch.cat([waiting, learn[torch.randperm(len(learn), generator=generator)]])
-        yield waiting[:size]
-        waiting = waiting[size:]
+def _batches(items: Items, learn: Tensor, config: ClassifierTrainingConfig, rank: int) -> tuple[Iterator[Tensor], int]:
+    """Endless batches of this process's indices, every point once before any comes again; points of all in each."""
+    places = order_of_all(items.batches[learn]).split(gather(len(learn)))[rank]
+    total = sum(gather(len(learn)))
+    # Index of this process at every place of the order of all; -1 where another process has the point.
+    owned = torch.full((total,), -1)
+    owned[places] = learn
+    size = min(config.batch_size, total)
+    generator = torch.Generator().manual_seed(derived_seed(config.seed, "batches", 0))
+
+    def drawn() -> Iterator[Tensor]:
+        waiting = owned[:0]
+        while True:
+            while len(waiting) < size:
+                waiting = torch.cat([waiting, owned[torch.randperm(total, generator=generator)]])
+            chosen = waiting[:size]
+            yield chosen[chosen >= 0]
+            waiting = waiting[size:]
+
+    return drawn(), size
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ bands, U mel frames per hidden frame, N packed hidden frames.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,13 +35,16 @@ def frame_mask(lengths: torch.Tensor | None, mel: torch.Tensor, scale: int = 1) 
     return positions < lengths.to(mel.device).unsqueeze(1) * scale
 
 
-def masked_l1(mel: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def masked_l1(
+    mel: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, count: torch.Tensor | None = None
+) -> torch.Tensor:
     """Mean absolute error over the frames that count, all bands (the loss of arXiv 1911.01102).
 
     Args:
         mel: Predicted natural-log mel `(..., C)`.
         target: True natural-log mel `(..., C)`.
         mask: Boolean `(...)`, frames that count. With none, the loss is 0.
+        count: Frames to divide by where these are a part of a batch only; those of the mask if None.
 
     Returns:
         Scalar, in natural-log units.
@@ -51,7 +55,8 @@ def masked_l1(mel: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> to
     """
     # `where`, not a product: a NaN in a padded frame must not reach the loss.
     error = torch.where(mask.unsqueeze(-1), (mel - target).abs(), 0.0)
-    return error.sum(dtype=torch.float32) / (mask.sum().clamp(min=1) * mel.shape[-1])
+    count = mask.sum().clamp(min=1) if count is None else count
+    return error.sum(dtype=torch.float32) / (count * mel.shape[-1])
 
 
 def mel_targets(waveforms: torch.Tensor, lengths: torch.Tensor, config: MelConfig) -> tuple[torch.Tensor, torch.Tensor]:
@@ -87,6 +92,47 @@ class PackedFrames:
     frames: torch.Tensor
     target: torch.Tensor
     mask: torch.Tensor
+
+    def take(self, index: torch.Tensor | slice) -> PackedFrames:
+        """Some of the frames."""
+        return PackedFrames(self.frames[index], self.target[index], self.mask[index])
+
+
+def join_frames(parts: Sequence[PackedFrames]) -> PackedFrames:
+    """The frames of several parts of a batch, in order."""
+    columns = ([getattr(part, name) for part in parts] for name in ("frames", "target", "mask"))
+    return PackedFrames(*map(torch.cat, columns))
+
+
+def choose_frames(
+    packed: PackedFrames, mel_frames: int, generator: torch.Generator, before: int = 0, total: int | None = None
+) -> PackedFrames:
+    """What `pack_frames` would have chosen, from all frames of a batch or of a part of it.
+
+    Args:
+        packed: All valid frames, as `pack_frames` gives them without a choice.
+        mel_frames: As for `pack_frames`, for the whole batch.
+        generator: Source of the choice.
+        before: Hidden frames of the batch before these: those of the processes before this one.
+        total: Hidden frames of the whole batch; these alone if None.
+
+    Returns:
+        Those of the chosen frames that are among these.
+
+    Example:
+        >>> hidden, mel, n = torch.arange(6.0).view(1, 6, 1), torch.zeros(1, 6, 4), torch.tensor([6])
+        >>> draw = lambda: torch.Generator().manual_seed(0)
+        >>> whole, every = pack_frames(hidden, n, mel, n, 1, 3, draw()), pack_frames(hidden, n, mel, n, 1)
+        >>> parts = [choose_frames(every.take(slice(i, i + 3)), 3, draw(), i, 6).frames for i in (0, 3)]
+        >>> torch.equal(torch.cat(parts), whole.frames)
+        True
+    """
+    total = len(packed.frames) if total is None else total
+    n_chosen = max(1, mel_frames // packed.target.shape[1])
+    if n_chosen >= total:
+        return packed
+    order = torch.randperm(total, generator=generator)[:n_chosen].sort().values - before
+    return packed.take(order[(order >= 0) & (order < len(packed.frames))].to(packed.frames.device))
 
 
 def pack_frames(

@@ -16,9 +16,10 @@ import torch
 from torch import nn
 
 from hfprobe.audio import MelConfig
+from hfprobe.data.halves import attempt, in_halves
 from hfprobe.errors import ConfigError, LayerError
 from hfprobe.probes.configuration import HighwayProbeConfig, LinearProbeConfig
-from hfprobe.probes.losses import PackedFrames, masked_l1, mel_targets, pack_frames
+from hfprobe.probes.losses import PackedFrames, choose_frames, join_frames, masked_l1, mel_targets, pack_frames
 from hfprobe.probes.modeling import HighwayProbe, LinearProbe
 from hfprobe.probes.training_config import ProbeTrainingConfig
 
@@ -136,10 +137,13 @@ class ProbeSet(nn.Module):
                     probe = HighwayProbe(HighwayProbeConfig(**common, **size))
                 self.probes[prefix + spec.name] = probe.train()
 
-    def forward(self, packed: dict[str, PackedFrames]) -> dict[str, torch.Tensor]:
-        """Loss of each layer on its packed frames."""
+    def forward(
+        self, packed: dict[str, PackedFrames], counts: dict[str, torch.Tensor] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Loss of each layer on its packed frames; ``counts`` as for `masked_l1`."""
+        counts = counts or {}
         return {
-            name: masked_l1(self.probes[name].frames_to_mel(part.frames), part.target, part.mask)
+            name: masked_l1(self.probes[name].frames_to_mel(part.frames), part.target, part.mask, counts.get(name))
             for name, part in packed.items()
         }
 
@@ -177,16 +181,20 @@ class ProbeSet(nn.Module):
         mel_config: MelConfig,
         mel_frames: int | None = None,
         seed: Sequence = (),
+        accelerator: Any = None,
     ) -> dict[str, PackedFrames]:
         """Encode a batch once and gather every layer's frames.
 
+        A batch that does not fit into memory is encoded in halves, which gives the same frames.
+
         Args:
             encoder: A `SpeechEncoder` in eval mode, on the probes' device; or several, by the prefix of their probes.
-            batch: A `SpeechBatch`; the target is the mel of `batch.waveforms`, of what went in.
+            batch: A `SpeechBatch`; the target is the mel of `batch.waveforms`, of what went in. It may be empty.
             mel_config: Mel settings.
             mel_frames: Mel frames per layer, a random choice; all if None.
             seed: Parts of the seed of the choice; the layer's name is added (without prefix: twins learn from the
                 same frames).
+            accelerator: Accelerate's, where the batches of all processes are parts of one, from which is chosen.
 
         Returns:
             Name of the probe to packed frames.
@@ -194,24 +202,65 @@ class ProbeSet(nn.Module):
         encoders = encoder if isinstance(encoder, Mapping) else {"": encoder}
         device = next(self.parameters()).device
         waveforms, lengths = batch.waveforms.to(device), batch.lengths.to(device)
-        with torch.no_grad():
-            mel, mel_lengths = mel_targets(waveforms, lengths, mel_config)
-            packed = {}
-            for prefix, each in encoders.items():
-                specs = [spec for spec in each.layers if prefix + spec.name in self.probes]
-                output = each(waveforms, lengths, layers=[spec.name for spec in specs])
-                for index, spec in enumerate(specs):
-                    generator = torch.Generator().manual_seed(derived_seed(*seed, spec.name))
-                    packed[prefix + spec.name] = pack_frames(
-                        output.hidden_states[index],
-                        output.hidden_lengths[index],
-                        mel,
-                        mel_lengths,
-                        self.probes[prefix + spec.name].config.upsampling,
-                        mel_frames,
-                        generator,
-                    )
+        alone = accelerator is None or accelerator.num_processes == 1
+        at_once = (mel_frames, seed) if alone else (None, seed)
+        done = attempt(lambda: self._pack(encoders, waveforms, lengths, mel_config, *at_once), len(lengths))
+        if done and (alone or mel_frames is None):
+            return done[0]
+
+        def part(rows: range) -> dict[str, PackedFrames]:
+            few = slice(rows.start, rows.stop)
+            longest = int(lengths[few].max())
+            return self._pack(encoders, waveforms[few, :longest], lengths[few], mel_config)
+
+        if not done:
+            middle = len(lengths) // 2
+            done = in_halves(part, range(middle)) + in_halves(part, range(middle, len(lengths)))
+        packed = {name: join_frames([one[name] for one in done]) for name in done[0]}
+        return packed if mel_frames is None else self._choose(packed, mel_frames, seed, None if alone else accelerator)
+
+    @torch.no_grad()
+    def _pack(self, encoders, waveforms, lengths, mel_config, mel_frames=None, seed=()) -> dict[str, PackedFrames]:
+        if not len(lengths):
+            return self._nothing(mel_config)
+        mel, mel_lengths = mel_targets(waveforms, lengths, mel_config)
+        packed = {}
+        for prefix, each in encoders.items():
+            specs = [spec for spec in each.layers if prefix + spec.name in self.probes]
+            output = each(waveforms, lengths, layers=[spec.name for spec in specs])
+            for index, spec in enumerate(specs):
+                packed[prefix + spec.name] = pack_frames(
+                    output.hidden_states[index],
+                    output.hidden_lengths[index],
+                    mel,
+                    mel_lengths,
+                    self.probes[prefix + spec.name].config.upsampling,
+                    mel_frames,
+                    torch.Generator().manual_seed(derived_seed(*seed, spec.name)),
+                )
         return packed
+
+    def _nothing(self, mel_config: MelConfig) -> dict[str, PackedFrames]:
+        """Packed frames of a batch without utterances."""
+        packed = {}
+        for name, probe in self.probes.items():
+            frames = torch.zeros(0, probe.config.input_dim, device=probe.device)
+            target = frames.new_zeros(0, probe.config.upsampling, mel_config.n_mels)
+            packed[name] = PackedFrames(frames, target, target[..., 0].bool())
+        return packed
+
+    def _choose(self, packed, mel_frames: int, seed: Sequence, accelerator: Any) -> dict[str, PackedFrames]:
+        """A random choice from the frames of one process, or from those of all."""
+        here = torch.tensor([len(part.frames) for part in packed.values()])
+        before, total = torch.zeros_like(here), here
+        if accelerator is not None:
+            counts = accelerator.gather(here.to(accelerator.device)).view(-1, len(here)).cpu()
+            before, total = counts[: accelerator.process_index].sum(0), counts.sum(0)
+        chosen = {}
+        for place, (name, part) in enumerate(packed.items()):
+            generator = torch.Generator().manual_seed(derived_seed(*seed, self.probes[name].config.layer))
+            chosen[name] = choose_frames(part, mel_frames, generator, int(before[place]), int(total[place]))
+        return chosen
 
 
 def require_finite(losses: dict[str, float], step: int) -> None:

@@ -1,9 +1,10 @@
 """Training of all probes of an encoder in one pass over the data.
 
 Each batch is encoded once, its mel-spectrogram computed once, and every layer's probe takes one step. The
-loop is Accelerate's (one process, or many under torchrun: gradients are averaged) without a prepared data
-loader, because the stream of each process is the caller's. Interrupted and resumed training gives the same
-weights bit for bit.
+loop is Accelerate's (one process, or many under torchrun) without a prepared data loader, because the stream of each
+process is the caller's. The batches that processes have at a step count as parts of one: the loss is the mean over the
+frames of all, so that any number of processes takes the same steps on the same utterances. Interrupted and resumed
+training gives the same weights bit for bit.
 """
 
 from __future__ import annotations
@@ -17,22 +18,26 @@ from typing import Any
 import torch
 
 from hfprobe.audio import MelConfig
+from hfprobe.data.halves import attempt
 from hfprobe.errors import ConfigError, DatasetError
-from hfprobe.files import write_whole
+from hfprobe.files import clear_unfinished, write_whole
+from hfprobe.interrupts import Interrupted, stop_wishes
 from hfprobe.probes import checkpoints
 from hfprobe.probes.bank import ProbeBank
 from hfprobe.probes.bank_check import check_twin
 from hfprobe.probes.bank_files import FLOOR, RANDOM
 from hfprobe.probes.bank_source import describe_environment
 from hfprobe.probes.configuration import MeanProbeConfig
+from hfprobe.probes.diverged import stop_diverged
 from hfprobe.probes.modeling import MeanProbe
 from hfprobe.probes.normalisation import ProbeStatistics
-from hfprobe.probes.probe_set import ProbeSet, choose_layers, require_finite
+from hfprobe.probes.probe_set import ProbeSet, choose_layers
 from hfprobe.probes.training_config import FREE_SETTINGS, ProbeTrainingConfig
 from hfprobe.probes.training_log import add_line, cut_log
 
 SETTINGS = "training.json"
 TWIN = f"{RANDOM}/"  # before the names of the random twin's probes
+MOST_EMPTY = 1000  # batches without any usable utterance, one after the other
 
 
 def train_bank(
@@ -74,6 +79,7 @@ def train_bank(
         LayerError: If a layer is unknown.
         DatasetError: If the stream ends.
         BankError: If a checkpoint is broken.
+        Interrupted: Somebody pressed Ctrl-C or sent SIGTERM; the training is at a checkpoint and can go on.
     """
     trainer = _Trainer(encoder, stream, Path(output), config, mel_config, layers, dev_batches, random_twin)
     modes = [(each, each.training) for each in trainer.encoders.values()]
@@ -141,32 +147,44 @@ class _Trainer:
     # -- the loop
 
     def run(self, resume: bool, progress: bool) -> ProbeBank:
-        from tqdm import tqdm
-
         resumed = resume and self._resume()
-        if not resumed and self.accelerator.is_main_process:
-            checkpoints.clear(self.output / "checkpoints")
+        if self.accelerator.is_main_process:
+            if not resumed:
+                checkpoints.clear(self.output / "checkpoints")
+            clear_unfinished(self.output / "checkpoints")
         self._prepare_output()
         self.accelerator.wait_for_everyone()
         self.clock = time.perf_counter() - self.elapsed
+        with stop_wishes() as self.wish:
+            self._learn_all(resumed, progress)
+        return self._finish()
+
+    def _learn_all(self, resumed: bool, progress: bool) -> None:
+        from tqdm import tqdm
+
         fraction, stop, _ = self._consult()
         batches = iter(self.stream) if not stop else iter(())
         if not resumed and not stop:
             self._estimate_statistics(batches)
         sums = torch.zeros(len(self.probes.probes), device=self.device)
-        summed = 0
+        summed = empty = 0
         # None: tqdm looks whether standard error is a terminal
         hidden_bar = None if progress and self.accelerator.is_main_process else True
         with tqdm(total=self.config.max_steps, initial=self.step, disable=hidden_bar, desc="probes") as bar:
             while not stop:
-                sums += self._train_step(self._next(batches), fraction)
-                summed += 1
+                losses = self._train_step(self._next(batches), fraction)
+                if losses is None:
+                    empty += 1
+                    if empty > MOST_EMPTY:
+                        raise DatasetError(f"{empty} batches without a usable utterance follow step {self.step}")
+                    continue
+                sums += losses
+                summed, empty = summed + 1, 0
                 self.step += 1
                 bar.update()
                 fraction, stop, due = self._consult()
                 if self.step % self.config.log_steps == 0 or stop:
                     losses = self._mean_losses(sums / summed)
-                    require_finite(losses, self.step)
                     own = [loss for name, loss in losses.items() if not name.startswith(TWIN)]
                     bar.set_postfix(loss=f"{sum(own) / len(own):.3f}")
                     dev_due = self.config.dev_steps and self.step % self.config.dev_steps == 0
@@ -175,9 +193,13 @@ class _Trainer:
                     summed = 0
                 elif self.config.dev_steps and self.step % self.config.dev_steps == 0:
                     self._log(None, self.dev_losses())
-                if due or stop:
+                if due or stop or self.asked:
                     self._checkpoint()
-        return self._finish()
+                if self.asked and not stop:
+                    raise Interrupted(
+                        f"interrupted at step {self.step}, which is kept; the same command goes on from there",
+                        self.asked,
+                    )
 
     def _next(self, batches) -> Any:
         try:
@@ -187,22 +209,56 @@ class _Trainer:
                 f"expected an endless stream of batches, it ended at step {self.step}; use hfprobe.data.SpeechStream"
             ) from None
 
-    def _train_step(self, batch, fraction: float) -> torch.Tensor:
-        seed = (self.config.seed, "frames", self.accelerator.process_index, self.step)
-        packed = self.probes.pack(self.encoders, batch, self.mel_config, self.config.frames_per_batch, seed)
+    def _train_step(self, batch, fraction: float) -> torch.Tensor | None:
+        """Loss of each probe on one batch, from which it learns; None where no process has anything in it."""
+        several = self.accelerator.num_processes > 1
+        seed = (self.config.seed, "frames", 0, self.step)
+        packed = self.probes.pack(
+            self.encoders, batch, self.mel_config, self.config.frames_per_batch, seed, self.accelerator
+        )
+        counts = torch.stack([part.mask.sum() for part in packed.values()])
+        if several:
+            # DDP takes the mean of the processes' gradients: each divides by its part of all frames.
+            counts = self.accelerator.reduce(counts.double(), reduction="sum").float() / self.accelerator.num_processes
+        if not counts.any():
+            return None
+        counts = dict(zip(packed, counts.clamp(min=1 / self.accelerator.num_processes), strict=True))
         for group in self.optimizer.param_groups:
             group["lr"] = group["share"] * self.config.learning_rate_at(self.step, fraction)
-        losses = torch.stack(list(self.model(packed).values()))
-        # Probes share no weight, so the gradient of the sum is every probe's own gradient.
-        self.accelerator.backward(losses.sum())
+        n_frames = max(len(part.frames) for part in packed.values())
+        done, parts = [], 1
+        while not done:
+            # One process that tried again would leave the others waiting for its gradients.
+            left = 1 if several else n_frames // parts
+            done = attempt(lambda: self._gradients(packed, counts, batch, parts), left, "frame")  # noqa: B023
+            if not done:
+                self.optimizer.zero_grad(set_to_none=True)
+                parts *= 2
         if self.config.clip_norm is not None:
             self.probes.clip_gradients(self.config.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return losses.detach()
+        return done[0]
+
+    def _gradients(self, packed: dict, counts: dict, batch, parts: int) -> torch.Tensor:
+        """Losses of a batch, and their gradients; in so many parts one after the other."""
+        total = 0.0
+        for number in range(parts):
+            some = packed if parts == 1 else {name: one.take(_part(one, number, parts)) for name, one in packed.items()}
+            losses = torch.stack(list(self.model(some, counts).values()))
+            if not torch.isfinite(losses).all():
+                named = dict(zip(packed, losses.tolist(), strict=True))
+                stop_diverged(self.output, self.step, self.accelerator.process_index, named, batch)
+            # Probes share no weight, so the gradient of the sum is every probe's own gradient.
+            self.accelerator.backward(losses.sum())
+            total = total + losses.detach()
+        return total
 
     def _consult(self) -> tuple[float, bool, bool]:
-        """Part of the training that is over, whether to stop, whether to checkpoint: process 0 decides."""
+        """Part of the training that is over, whether to stop, whether to checkpoint: process 0 decides.
+
+        Also notes in ``asked`` the signal that asks to stop, whichever process it came to.
+        """
         config = self.config
         self.elapsed = time.perf_counter() - self.clock
         by_steps = self.step / config.max_steps if config.max_steps else 0.0
@@ -210,17 +266,22 @@ class _Trainer:
         due = bool(config.checkpoint_steps and self.step % config.checkpoint_steps == 0)
         if config.checkpoint_minutes:
             due |= self.elapsed - self.checkpointed_at >= 60 * config.checkpoint_minutes
-        fraction = max(by_steps, by_clock)
+        fraction, self.asked = max(by_steps, by_clock), self.wish.number
         if self.accelerator.num_processes > 1:
             # Clocks differ between processes, and one that stopped alone would leave the others waiting.
             told = torch.tensor([fraction, float(due)], dtype=torch.float64, device=self.device)
             torch.distributed.broadcast(told, src=0)
             fraction, due = told[0].item(), bool(told[1].item())
+            asked = torch.tensor(self.asked, device=self.device)
+            torch.distributed.all_reduce(asked, op=torch.distributed.ReduceOp.MAX)
+            self.asked = int(asked.item())
         return min(1.0, fraction), fraction >= 1.0, due
 
     def _estimate_statistics(self, batches) -> None:
         gathered = {name: ProbeStatistics(probe) for name, probe in self.probes.probes.items()}
         for _ in range(self.config.statistics_batches):
+            if self.wish.number and self.accelerator.num_processes == 1:
+                raise Interrupted("interrupted before the first step; nothing is lost but the start", self.wish.number)
             for name, packed in self.probes.pack(self.encoders, self._next(batches), self.mel_config).items():
                 gathered[name].add(packed)
         for statistics in gathered.values():
@@ -297,3 +358,9 @@ class _Trainer:
                 bank.save_pretrained(self.output / prefix, dtype=self.config.save_dtype)
         self.accelerator.wait_for_everyone()
         return banks[""]
+
+
+def _part(packed, number: int, parts: int) -> slice:
+    """One of several parts of packed frames."""
+    size = len(packed.frames)
+    return slice(size * number // parts, size * (number + 1) // parts)

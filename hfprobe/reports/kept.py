@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from hfprobe.files import write_whole
+from hfprobe.plain import parse_json, read_text, reason
 from hfprobe.reports.encode import encode_audio
 from hfprobe.reports.model import Clip, ConditionView, ReportError, UtteranceView, as_number
 
@@ -118,7 +119,7 @@ class Keeper:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
         >>> keeper = Keeper(folder)
-        >>> keeper.add("u1", "clean", None, "input", np.zeros(800), np.zeros((6, 4)), stoi=1.0)
+        >>> _ = keeper.add("u1", "clean", None, "input", np.zeros(800), np.zeros((6, 4)), stoi=1.0)
         >>> _ = keeper.finish({"u1": {"title": "One", "transcript": "hello"}})
         >>> view, = read_sounds(folder)
         >>> view.title, view.conditions[0].input.stoi
@@ -129,6 +130,7 @@ class Keeper:
         self.folder, self.sampling_rate = Path(folder) / FOLDER, sampling_rate
         self.clips: dict[str, dict[str, dict[tuple[str | None, str], dict[str, Any]]]] = {}
         self._taken: set[str] = set()
+        self._stems: dict[tuple[str, str, str | None, str], str] = {}
 
     def add(
         self,
@@ -139,7 +141,7 @@ class Keeper:
         waveform: np.ndarray,
         mel: np.ndarray,
         **facts: Any,
-    ) -> None:
+    ) -> dict[str, Any]:
         """Write one sound.
 
         Args:
@@ -150,15 +152,30 @@ class Keeper:
             waveform: Float ``(samples,)``.
             mel: Natural-log power ``(frames, n_mels)``.
             **facts: ``stoi``, ``similarity``, ``text`` and ``note``, as for `hfprobe.reports.Clip`.
+
+        Returns:
+            What the index will say of it; `take_up` takes it.
         """
         if not self.clips:  # an older index does not stand for files that are about to change
             (self.folder / INDEX).unlink(missing_ok=True)
-        stem = self._stem(utterance, condition, f"{(encoder or 'reference').replace('/', '--')}-{layer}")
+        stem = self._stems.get((utterance, condition, encoder, layer))  # a sound that is written again keeps its name
+        stem = stem or self._stem(utterance, condition, f"{(encoder or 'reference').replace('/', '--')}-{layer}")
         sound = encode_audio(waveform, self.sampling_rate)
         write_whole(self.folder / f"{stem}.flac", sound.data)
         write_whole(self.folder / f"{stem}.png", mel_bytes(mel))
         kept = {"file": stem, "gain_db": round(sound.gain_db, 3), **facts}
-        self.clips.setdefault(utterance, {}).setdefault(condition, {})[encoder, layer] = kept
+        self.take_up(utterance, condition, encoder, layer, kept)
+        return dict(kept)
+
+    def take_up(self, utterance: str, condition: str, encoder: str | None, layer: str, kept: Mapping[str, Any]) -> None:
+        """Put a sound that was written before into the index, as `add` returned it."""
+        self.clips.setdefault(utterance, {}).setdefault(condition, {})[encoder, layer] = dict(kept)
+        self._stems.setdefault((utterance, condition, encoder, layer), str(kept["file"]))
+        self._taken.add(str(kept["file"]).lower())
+
+    def is_there(self, kept: Mapping[str, Any]) -> bool:
+        """Whether the files of a sound that was written before are there."""
+        return all((self.folder / f"{kept['file']}.{suffix}").is_file() for suffix in ("flac", "png"))
 
     def note(self, utterance: str, condition: str, encoder: str | None, layer: str, **facts: Any) -> None:
         """Add what was measured later on a sound that is written already."""
@@ -234,9 +251,13 @@ def read_index(folder: str | Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ReportError(f"{FOLDER}/{INDEX} of {str(folder)!r} is not valid JSON ({error}); make it again") from error
+        content = parse_json(read_text(path, f"{FOLDER}/{INDEX}", ReportError))
+    except ReportError:
+        raise
+    except ValueError as error:
+        raise ReportError(
+            f"{FOLDER}/{INDEX} of {str(folder)!r} is not valid JSON ({reason(error)}); make it again"
+        ) from error
     kinds = {"sampling_rate": int, "utterances": list, "environment": dict, "config": dict}
     if not isinstance(content, dict) or any(not isinstance(content.get(key), kind) for key, kind in kinds.items()):
         raise ReportError(f"{FOLDER}/{INDEX} of {str(folder)!r} must hold {', '.join(kinds)}; make the run again")

@@ -124,7 +124,7 @@ def _work(task: dict, rank: int) -> None:
 
 
 def _prepare(encoder: str, speech: Sequence[Any]) -> tuple:
-    """Encoder with bank, verifier, and a test set of these clips: two by each of so many speakers."""
+    """Encoder with bank, verifier, and a test set of these clips (four or more): two by each of so many speakers."""
     from hfprobe.analysis.test_set import TestSet
     from hfprobe.encoders import AutoSpeechEncoder
     from hfprobe.probes import ProbeBank

@@ -145,6 +145,6 @@ def _plain_training(encoder, spec, waveforms, lengths, config, hidden_dim, num_l
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        return float(loss)
+        return loss.item()
 
     return step

@@ -26,6 +26,7 @@ class Size:
         models: Sizes of transformers' models (`hfprobe.bench.stock.SIZES`).
         vocoder: Clips and seconds of the longest, for vocoders.
         evaluate: Utterances and seconds of the longest, for each process that evaluates.
+        starts: Rounds of starts, which are slow and differ little.
     """
 
     repeats: int
@@ -35,10 +36,11 @@ class Size:
     models: tuple[str, ...]
     vocoder: tuple[int, float]
     evaluate: tuple[int, float]
+    starts: int
 
 
-FULL = Size(5, (6, 4.0), 720, (8, 8.0), ("tiny", "medium"), (8, 6.0), (8, 4.0))
-QUICK = Size(2, (2, 1.5), 90, (4, 2.0), ("tiny",), (2, 2.0), (4, 1.0))
+FULL = Size(5, (4, 3.0), 360, (6, 6.0), ("tiny", "medium"), (8, 6.0), (4, 3.0), 5)
+QUICK = Size(2, (2, 1.0), 60, (3, 1.5), ("tiny",), (2, 1.5), (4, 1.0), 1)
 
 
 def bench(what: Sequence[str], machine: Machine, size: Size, encoder: str, seed: int) -> Iterator[Section]:
@@ -108,13 +110,14 @@ def _vocoder(machine: Machine, size: Size, encoder: str, seed: int) -> Iterator[
 def _evaluate(machine: Machine, size: Size, encoder: str, seed: int) -> Iterator[Section]:
     from hfprobe.bench.evaluate import bench_evaluate
 
-    yield bench_evaluate(machine, mixed_lengths(*size.evaluate), size.repeats)
+    # STOI wants 0.4 s that are not silent.
+    yield bench_evaluate(machine, mixed_lengths(*size.evaluate, least=0.7), size.repeats)
 
 
 def _start(machine: Machine, size: Size, encoder: str, seed: int) -> Iterator[Section]:
     from hfprobe.bench.start import bench_start
 
-    yield bench_start(machine, size.repeats)
+    yield bench_start(machine, size.starts)
 
 
 BENCHMARKS: dict[str, Callable[[Machine, Size, str, int], Iterator[Section]]] = {

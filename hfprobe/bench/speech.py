@@ -48,12 +48,13 @@ def clips(seconds: Sequence[float]) -> list[Tensor]:
     return made
 
 
-def mixed_lengths(count: int, longest: float) -> list[float]:
-    """Lengths from a fifth of the longest up to it, evenly spread, in an order as they might arrive.
+def mixed_lengths(count: int, longest: float, least: float = 0.2) -> list[float]:
+    """Lengths from a part of the longest up to it, evenly spread, in an order as they might arrive.
 
     Args:
         count: How many.
         longest: Of the longest, in seconds.
+        least: The shortest, as a part of the longest.
 
     Returns:
         Seconds.
@@ -62,7 +63,7 @@ def mixed_lengths(count: int, longest: float) -> list[float]:
         >>> mixed_lengths(3, 10.0)
         [2.0, 10.0, 6.0]
     """
-    lengths = np.linspace(longest / 5, longest, count)
+    lengths = np.linspace(least * longest, longest, count)
     order = sorted(range(count), key=lambda i: (i * 0.618) % 1)  # neighbours in length end up far from one another
     return [round(float(lengths[i]), 3) for i in order]
 

@@ -17,8 +17,7 @@ Forward = Callable[[Sequence[Tensor]], list[Tensor]]
 
 SIZES: dict[str, dict[str, int]] = {
     "tiny": {"width": 32, "blocks": 2, "heads": 2, "channels": 24},
-    "small": {"width": 144, "blocks": 4, "heads": 4, "channels": 96},
-    "medium": {"width": 384, "blocks": 6, "heads": 6, "channels": 256},
+    "medium": {"width": 256, "blocks": 4, "heads": 4, "channels": 192},
 }
 FAMILIES = ("wav2vec2", "hubert", "wavlm", "whisper")
 

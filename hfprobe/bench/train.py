@@ -2,7 +2,7 @@
 
 The contenders:
 
-- *all probes, one pass*: steps of `hfprobe.probes.train_bank`'s own loop.
+- *all probes, one pass*: steps as `hfprobe.probes.train_bank` takes them.
 - *one probe at a time*: the same loop with one layer only, once for each layer, so that the encoder runs for each.
 - *one at a time, as the text says*: ESPnet's own forward with a hook on the layer, a probe of plain ``nn.Linear`` s on
   the padded frames, masked L1, AdamW; once for each layer. What the paper's sentences become if nothing is thought of.
@@ -11,14 +11,13 @@ The contenders:
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from hfprobe.audio import MelConfig
 from hfprobe.bench.floors import Floor, count_operations, encoder_floor
 from hfprobe.bench.machine import Machine
 from hfprobe.bench.measure import Timing, interleave, ratio
@@ -27,26 +26,10 @@ from hfprobe.bench.report import Goal, Section
 from hfprobe.bench.speech import clips, pad
 from hfprobe.data import SpeechBatch
 from hfprobe.probes import ProbeTrainingConfig
-from hfprobe.probes.training import _Trainer
+from hfprobe.probes.normalisation import ProbeStatistics
+from hfprobe.probes.probe_set import ProbeSet
 
 SHARE = 0.6  # of the matrix-product peak at which the probes' own arithmetic is counted
-
-
-class _Repeated:
-    """The same batch for ever, as a stream that training takes."""
-
-    def __init__(self, batch: SpeechBatch):
-        self.batch = batch
-
-    def __iter__(self):
-        while True:
-            yield self.batch
-
-    def state_dict(self) -> dict:
-        return {}
-
-    def load_state_dict(self, state: dict) -> None:
-        pass
 
 
 def bench_train(
@@ -77,19 +60,19 @@ def bench_train(
     names = [spec.name for spec in encoder.layers]
     waveforms, lengths = pad([clip.to(device) for clip in clips(seconds)])
     batch = _batch(waveforms, lengths)
-    with tempfile.TemporaryDirectory() as folder:
-        steps = {name: _step(encoder, batch, [name], frames, device, folder, options) for name in names}
-        whole = _step(encoder, batch, names, frames, device, folder, options)
-        contenders: dict[str, Callable[[], object]] = {
-            "all": whole,
-            "each": lambda: [step() for step in steps.values()],
-            "encoder": lambda: _bare(encoder, waveforms, lengths),
-        }
-        if plain:
-            naive = plain_trainings(encoder, waveforms, lengths, **options)
-            contenders["plain"] = lambda: [step() for step in naive]
-        times = interleave(contenders, repeats, device)
-        operations = count_operations(whole) - count_operations(contenders["encoder"])
+    config = ProbeTrainingConfig(frames_per_batch=frames, **options)
+    steps = [ProbeSteps(encoder, batch, config, [name], device) for name in names]
+    whole = ProbeSteps(encoder, batch, config, names, device)
+    contenders: dict[str, Callable[[], object]] = {
+        "all": whole,
+        "each": lambda: [step() for step in steps],
+        "encoder": lambda: _bare(encoder, waveforms, lengths),
+    }
+    if plain:
+        naive = plain_trainings(encoder, waveforms, lengths, **options)
+        contenders["plain"] = lambda: [step() for step in naive]
+    times = interleave(contenders, repeats, device)
+    operations = count_operations(whole) - count_operations(contenders["encoder"])
     return _section(machine, encoder, seconds, frames, times, operations)
 
 
@@ -102,19 +85,43 @@ def _batch(waveforms: Tensor, lengths: Tensor) -> SpeechBatch:
     return SpeechBatch(**{name: values.get(name, [None] * count) for name in fields})
 
 
-def _step(encoder, batch, layers, frames, device, folder, options) -> Callable[[], object]:
-    """One training step of these layers."""
-    config = ProbeTrainingConfig(
-        frames_per_batch=frames, device="cpu" if device == "cpu" else "auto", statistics_batches=1, **options
-    )
-    trainer = _Trainer(encoder, _Repeated(batch), Path(folder), config, None, layers, None)
-    trainer._estimate_statistics(iter(_Repeated(batch)))
+class ProbeSteps:
+    """Training steps on one batch, as `hfprobe.probes.train_bank` takes them (a test compares the weights).
 
-    def run() -> None:
-        trainer._train_step(batch, 0.0)
-        trainer.step += 1
+    Args:
+        encoder: Encoder, on the device.
+        batch: Batch.
+        config: Settings; its seed is that of weights and frames.
+        layers: Layers that have probes.
+        device: Device.
+    """
 
-    return run
+    def __init__(self, encoder: Any, batch: SpeechBatch, config: ProbeTrainingConfig, layers: list[str], device: str):
+        self.encoder, self.batch, self.config, self.mel, self.count = encoder, batch, config, MelConfig(), 0
+        specs = [encoder.layer(name) for name in layers]
+        self.probes = ProbeSet(specs, config, self.mel, encoder.name, "").to(device)
+        self.optimizer = torch.optim.AdamW(self.probes.parameter_groups(config), lr=config.learning_rate, fused=True)
+        gathered = {name: ProbeStatistics(probe) for name, probe in self.probes.probes.items()}
+        for name, packed in self.probes.pack(encoder, batch, self.mel).items():
+            gathered[name].add(packed)
+        for statistics in gathered.values():
+            statistics.apply()
+
+    def __call__(self) -> Tensor:
+        """Take a step; the losses."""
+        seed = (self.config.seed, "frames", 0, self.count)
+        packed = self.probes.pack(self.encoder, self.batch, self.mel, self.config.frames_per_batch, seed)
+        fraction = self.count / self.config.max_steps if self.config.max_steps else 0.0
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["share"] * self.config.learning_rate_at(self.count, fraction)
+        losses = torch.stack(list(self.probes(packed).values()))
+        losses.sum().backward()
+        if self.config.clip_norm is not None:
+            self.probes.clip_gradients(self.config.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.count += 1
+        return losses.detach()
 
 
 @torch.no_grad()

@@ -44,7 +44,6 @@ def run(args: argparse.Namespace) -> str:
     from hfprobe.cli.train import noise_of
     from hfprobe.errors import ConfigError
     from hfprobe.progress import progress_bar
-    from hfprobe.reports import run_of, write_page
     from hfprobe.reports.kept import keep_views
     from hfprobe.results import Results, environment_stamp
     from hfprobe.vocoders import load_vocoder
@@ -76,6 +75,9 @@ def run(args: argparse.Namespace) -> str:
         )  # fmt: skip
     results = Results((), environment_stamp(args.seed, args.command_line), settings(args))
     keep_views(views, folder, results.environment, results.config)
+    # What draws the page takes a second to import: the sounds are there to be heard before that.
+    from hfprobe.reports import run_of, write_page
+
     run = run_of(folder.name or "listen", results, views)
     written = write_page([run], folder, "What does each layer hear?", audio_format=args.audio_format)
     write_settings(args, folder)

@@ -29,15 +29,19 @@ class Processes:
         self.index, self.count = index, count
         self._opened = False
 
-    @classmethod
-    def from_environment(cls) -> Processes:
-        """What the launcher says in ``RANK`` and ``WORLD_SIZE``; alone where it says nothing."""
-        return cls(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
-
     @property
     def first(self) -> bool:
         """Whether this is the one that computes and writes."""
         return self.index == 0
+
+    def device(self, device: str) -> str:
+        """The GPU that is this process's own, where ``cuda`` was asked for without a number.
+
+        Example:
+            >>> Processes().device("cuda"), Processes(1, 2).device("cpu")
+            ('cuda', 'cpu')
+        """
+        return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if device == "cuda" and self.count > 1 else device
 
     def share(self, items: Sequence[T]) -> list[T]:
         """The items that are this process's own; disjoint, and together all."""

@@ -13,6 +13,7 @@ from hfprobe.cli.common import (
     device_of,
     positive_float,
     positive_int,
+    processes,
     say_left_out,
     say_noise_left_out,
     settings,
@@ -101,7 +102,8 @@ def run(args: argparse.Namespace) -> str:
         args.memory * GIBIBYTE, sample=args.sample, minibatch=args.minibatch, seed=args.seed,
     )  # fmt: skip
     conditions = parse_conditions(args.snr, args.noise_type)
-    folder, device = check_output(args.output), device_of(args)
+    others = Processes(*processes())
+    folder, device = check_output(args.output), others.device(device_of(args))
     encoders = _encoders(args)
     sources = [
         Source(encoder, condition, _layers(encoder, args.layers)) for encoder in encoders for condition in conditions
@@ -113,14 +115,13 @@ def run(args: argparse.Namespace) -> str:
     pairs = _pairs(sources, conditions, args.checkpoints is not None)
     noise = noise_of(args.noise, "test") if any(c.snr_db is not None for c in conditions) else None
     test = load_test_set(args.dataset, args.speakers, args.per_speaker, args.max_seconds)
-    processes = Processes.from_environment()
     scores = compare(
         sources, pairs, test, chosen, noise, device,
-        (lambda work: progress_bar(work, "comparing", "batch")) if processes.first else iter, processes,
+        (lambda work: progress_bar(work, "comparing", "batch")) if others.first else iter, others,
     )  # fmt: skip
-    processes.close()
-    if not processes.first:
-        return f"process {processes.index + 1} of {processes.count} gave its share of the frames to the first"
+    others.close()
+    if not others.first:
+        return f"process {others.index + 1} of {others.count} gave its share of the frames to the first"
     write_scores(args, scores, sources, test, folder)
     write_settings(args, folder)
     print((folder / "results.md").read_text(encoding="utf-8"))

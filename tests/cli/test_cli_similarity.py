@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -69,6 +72,51 @@ def test_two_encoders_clean_and_noisy(tiny, tmp_path, capsys):
     assert all(line["null"] and line["samples_per_dimension"] for line in lines)
     names = {path.name for path in out.iterdir()}
     assert {"map_linear-cka_one~two_clean.png", "noise_mean-cca_one.pdf", "results.md", "config.yaml"} <= names
+
+
+MEASURES = ["linear_cka", "linear_cka_debiased", "svcca", "rbf_cka", "rsa", "minibatch_cka"]
+
+
+def test_all_measures_of_all_layers_with_intervals(tiny, tmp_path):
+    out = tmp_path / "out"
+    argv = ["similarity", "--encoder", tiny.one, *QUICK, "--per-speaker", "2", "--measures", *MEASURES]
+    assert main([*argv, "--sample", "40", "--minibatch", "16", "--replicates", "20", "--output", str(out)]) == 0
+    lines = rows_of(out)
+    assert {line["measure"] for line in lines} == set(MEASURES) and len(lines) == 10 * len(MEASURES)
+    for line in lines:
+        assert float(line["ci_low"]) <= float(line["value"]) <= float(line["ci_high"]) and line["null"]
+        if line["measure"] in ("rbf_cka", "rsa"):
+            assert line["n"] == "40"
+        if line["measure"] == "minibatch_cka":
+            assert int(line["n"]) % 16 == 0 < int(line["n"])
+    config = json.loads((out / "results.json").read_text())["config"]
+    assert (config["sample"], config["minibatch"]) == (40, 16)
+    assert (out / "map_minibatch-cka_one_clean.png").is_file()
+
+
+def test_two_processes_equal_one(tiny, tmp_path):
+    """Really two, over gloo: disjoint shares of the batches, accumulators added up, the same numbers."""
+    argv = ["similarity", "--encoder", tiny.one, "--layers", "blstm1", "blstm3", "blstm5", "--dataset", "espeak:test"]
+    argv += ["--speakers", "12", "--per-speaker", "3", "--device", "cpu", "--measures", *MEASURES, "--sample", "60"]
+    argv += ["--minibatch", "32", "--replicates", "20", "--output"]
+    assert main([*argv, str(tmp_path / "one")]) == 0
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "hfprobe"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, *argv, str(tmp_path / "two")], capture_output=True, text=True, env=env, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("similarity.csv are in") == 1
+    one, two = (rows_of(tmp_path / name) for name in ("one", "two"))
+    assert len(one) == len(two) == 3 * len(MEASURES)
+    for a, b in zip(one, two, strict=True):
+        assert [a[key] for key in ("layer_a", "layer_b", "measure", "n")] == [
+            b[key] for key in ("layer_a", "layer_b", "measure", "n")
+        ]
+        for key in ("value", "ci_low", "ci_high", "null"):
+            assert float(b[key]) == pytest.approx(float(a[key]), rel=1e-9, abs=1e-12), (a["measure"], key)
+    frames = json.loads((tmp_path / "two" / "results.json").read_text())["config"]["compared_frames"]
+    assert frames == max(int(line["n"]) for line in one)
 
 
 def test_checkpoints_come_nearer_to_the_last(tiny, tmp_path):

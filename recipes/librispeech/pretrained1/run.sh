@@ -17,8 +17,8 @@ data=hub                # "hub", or the folder that holds train-clean-100 and te
 train_set=              # other names for the two sets, as hfprobe's --dataset takes them
 test_set=
 noise=musan             # "musan" (in the data folder, or the Hub's copy), MUSAN's folder, or "generated"
-alignments=             # TextGrids (MFA) or phones.ctm of the training set; else the aligner finds the phones
-aligner=vgg-blstm-baseline
+alignments=             # TextGrids (MFA) or phones.ctm of the training set; LibriSpeech itself has no phones
+targets=                # of phone, speaker, gender; empty: speaker, and phone where alignments are given
 verifier=ge2e           # or thinresnet:weights.h5, ecapa, ...
 size=full               # full, small or tiny: conf/size_*.sh set what is empty below
 probe_steps=
@@ -48,6 +48,7 @@ test_set=${test_set:-${where}clean/test}
 hfprobe="$python -m hfprobe"
 # name_of ENCODER: its folder below exp; the whole id counts, because two users may have an encoder of one name
 name_of() { local name=${1#/}; name=${name//[^A-Za-z0-9._-]/--}; echo "${name//../__}"; }
+[ -n "$targets" ] || targets="speaker${alignments:+ phone}"
 given=()
 for encoder in $encoders; do given+=(--encoder "$encoder"); done
 [ ${#given[@]} -gt 0 ] || { echo "$0: --encoders is empty; name at least one" >&2; exit 2; }
@@ -103,11 +104,12 @@ if [ $stage -le 4 ] && [ $stop_stage -ge 4 ]; then
 fi
 
 if [ $stage -le 5 ] && [ $stop_stage -ge 5 ]; then
-  echo "Stage 5: phones and speakers by layer"
-  for target in phone speaker; do
+  echo "Stage 5: $targets by layer"
+  case " $targets " in *" phone "*) ;; *) echo "phones are left out: give --alignments, or --targets phone for a corpus that has them" ;; esac
+  for target in $targets; do
     fresh "$exp/knows/$target/results.json" ||
-      $hfprobe classify "${given[@]}" --dataset "$train_set" --target $target --limit "$utterances" \
-        --steps "$class_steps" --aligner "$aligner" ${alignments:+--alignments "$alignments"} --device "$device" \
+      $hfprobe classify "${given[@]}" --dataset "$train_set" --target "$target" --limit "$utterances" \
+        --steps "$class_steps" ${alignments:+--alignments "$alignments"} --device "$device" \
         --output "$exp/knows/$target"
   done
   took 5
@@ -115,7 +117,8 @@ fi
 
 if [ $stage -le 6 ] && [ $stop_stage -ge 6 ]; then
   echo "Stage 6: everything by relative depth, and one page"
-  runs=("$exp/evaluation" "$exp/knows/phone" "$exp/knows/speaker")
+  runs=("$exp/evaluation")
+  for target in $targets; do runs+=("$exp/knows/$target"); done
   need "$exp/evaluation/results.json" 3
   need "$exp/similarity/results.json" 4
   for run in "${runs[@]:1}"; do need "$run/results.json" 5; done

@@ -129,6 +129,16 @@ class StateIterFactory(AbsIterFactory):
 
     def build_iter(self, epoch: int, shuffle: bool | None = None) -> Iterator[tuple[list[str], dict]]:
         """The batches of one epoch, longest utterance first in each as ESPnet's RNN encoders want them."""
+        batches, rng = self._plan(epoch)
+        for batch in islice(batches, self.batches_per_epoch):
+            yield self._to_espnet(batch, rng)
+
+    def count(self, epoch: int) -> int:
+        """How many batches an epoch has, without reading a state."""
+        batches, _ = self._plan(epoch)
+        return min(len(batches), self.batches_per_epoch or len(batches))
+
+    def _plan(self, epoch: int) -> tuple[list[list[tuple[StoredStates, StoredUtterance]]], random.Random]:
         rng = random.Random(f"{self.seed} {epoch}" if self.train else "")
         chosen = [rng.choice(versions) for versions in self.versions]
         # A little noise on the lengths mixes batches anew each epoch at the cost of little padding.
@@ -140,8 +150,7 @@ class StateIterFactory(AbsIterFactory):
             batches[-1].append(pair)
         if self.train:
             rng.shuffle(batches)
-        for batch in islice(batches, self.batches_per_epoch):
-            yield self._to_espnet(batch, rng)
+        return batches, rng
 
     def _to_espnet(self, batch, rng: random.Random) -> tuple[list[str], dict]:
         rows = [(utterance, self._varied(stored.states(utterance), rng)) for stored, utterance in batch]

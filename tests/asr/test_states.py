@@ -95,6 +95,7 @@ def test_an_epoch_depends_on_seed_and_number_alone(folder):
 
     (ids, first), (again, second), (_, other) = epoch(3), epoch(3), epoch(4)
     assert ids == again and torch.equal(first, second) and len(other) != len(first)
+    assert factory(folder).count(3) == len(ids) and factory(folder, batches_per_epoch=1).count(3) == 1
     for _, batch in factory(folder, warp=0.2).build_iter(1):
         lengths = batch["speech_lengths"].tolist()
         assert lengths == sorted(lengths, reverse=True) and batch["speech"].shape[1] == lengths[0]

@@ -51,3 +51,10 @@ cycle_options() {
     "--scheduler onecyclelr --scheduler_conf max_lr=$peak --scheduler_conf total_steps=$((steps * epochs + 10))" \
     "--scheduler_conf pct_start=0.1 --scheduler_conf div_factor=$div --scheduler_conf final_div_factor=50.0"
 }
+
+# upper_options STEPS: one cycle of the learning rate for the BLSTMs on stored states
+upper_options() {
+  echo "--seed 5 --optim_conf lr=0.001 --scheduler onecyclelr --scheduler_conf max_lr=0.001" \
+    "--scheduler_conf total_steps=$(($1 + 10)) --scheduler_conf pct_start=0.15 --scheduler_conf div_factor=5.0" \
+    "--scheduler_conf final_div_factor=50.0"
+}

@@ -67,13 +67,11 @@ def test_options_of_the_mini_recipe_exist():
         assert main([command, "--config", str(config), *words]) == 1  # gets as far as the unknown encoder
 
 
-@pytest.fixture(scope="module")
-def planned(tmp_path_factory):
+def plan(folder, *words):
     """Every command that the speechocean762 recipe would run, recorded by stand-ins for python and hfprobe.
 
     They leave behind what the next stage looks for.
     """
-    folder = tmp_path_factory.mktemp("plan")
     log = folder / "log.jsonl"
     stub = f"#!{sys.executable}\nimport json, sys\nopen({str(log)!r}, 'a').write(json.dumps(sys.argv) + '\\n')\n"
     own = f"sys.path.insert(0, {str(Path(__file__).parent / 'recipes')!r})\nfrom pretended import pretend\npretend(sys.argv[1:])\n"
@@ -88,11 +86,40 @@ def planned(tmp_path_factory):
     }
     script = ROOT / "recipes" / "speechocean762" / "asr1" / "run.sh"
     done = subprocess.run(
-        ["bash", str(script), "--exp", str(folder / "exp"), "--archs", "blstm vgg_blstm transformer"],
-        env=environment, capture_output=True, text=True,
+        ["bash", str(script), "--exp", str(folder / "exp"), *words], env=environment, capture_output=True,
+        text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return [json.loads(line)[1:] for line in log.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    """The whole recipe, with all its architectures."""
+    return plan(tmp_path_factory.mktemp("plan"), "--archs", "blstm vgg_blstm transformer")
+
+
+def test_upper_layers_go_on_alone_when_asked_for(tmp_path):
+    from hfprobe.asr.task import StreamASRTask
+
+    words = plan(tmp_path, "--archs", "vgg_blstm", "--upper-epochs", "3", "--upper-passes", "2", "--stop-stage", "5")
+    modules = [call[1] for call in words if call[0] == "-m" or call[0] == "local/steps.py"]
+    first = modules.index("hfprobe.asr.states")
+    stored = ["hfprobe.asr.states"] * 2
+    once = [*stored, "conf/train_upper.yaml", "hfprobe.asr.train", "hfprobe.asr.join"]
+    assert modules[first:] == [*once, "hfprobe.asr.ship", *once, *["hfprobe.asr.ship"] * 2]
+    config = ROOT / "recipes" / "speechocean762" / "asr1" / "conf" / "train_upper.yaml"
+    for kind, call in zip(("baseline", "robust"), [call for call in words if "--hf_states" in call], strict=True):
+        args = StreamASRTask.get_parser().parse_args(["--config", str(config), *call[4:]])
+        assert args.scheduler_conf["total_steps"] == 7 * 3 + 10 and args.max_epoch == 3
+        assert [Path(folder).name for folder in args.hf_states] == [f"{kind}.0", f"{kind}.1"]
+        assert [given.split(":")[1:] for given in args.init_param] == [
+            ["encoder.enc.1", "encoder.enc.0"],
+            ["ctc", "ctc"],
+        ]
+    noises = [call[call.index("--noise") + 1] for call in words if call[1] == "hfprobe.asr.states"]
+    assert noises == ["none", "none", "local", "local"]
+    assert [call[2] for call in words if call[1] == "hfprobe.asr.ship"][-1].endswith("vgg_blstm_robust_upper")
 
 
 def test_every_training_of_the_recipe_is_understood_by_espnet(planned):

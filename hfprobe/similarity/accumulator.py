@@ -7,6 +7,7 @@ machines add up.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,8 +18,8 @@ from torch import Tensor
 
 from hfprobe.errors import MeasureError
 from hfprobe.files import whole_file
-from hfprobe.similarity.inputs import as_matrix
-from hfprobe.similarity.moments import extended, moved_gram, moved_sum
+from hfprobe.similarity.inputs import as_features, check_choice, check_finite
+from hfprobe.similarity.moments import moved_gram, moved_sum
 from hfprobe.similarity.plan import Pair, moment_bytes, ordered_pairs, partners
 from hfprobe.similarity.score import Similarity
 
@@ -32,6 +33,9 @@ class PairAccumulator:
         groups: Groups of utterances whose moments are kept apart, for intervals; memory grows in proportion.
         memory_limit: Bytes that the moments may take; see `plan_passes` where they would need more.
         device: Where the moments lie and are added up.
+        products: ``"float32"`` multiplies the frames of one update in float32 and adds up in float64: nearly twice as
+            fast, with linear CKA right to 1e-6. CCA divides by small variances and needs ``"float64"`` where the
+            largest and the smallest are far apart.
 
     Attributes:
         counts: Samples of each group, int64 ``(groups,)``.
@@ -50,13 +54,14 @@ class PairAccumulator:
 
     def __init__(
         self, dims: Mapping[str, int], pairs: Iterable[Pair] | None = None, groups: int = 1,
-        memory_limit: float | None = None, device: str | torch.device = "cpu",
+        memory_limit: float | None = None, device: str | torch.device = "cpu", products: str = "float64",
     ):  # fmt: skip
+        check_choice("products", products, ("float64", "float32"))
         self.dims = {str(name): int(dim) for name, dim in dims.items()}
         if not self.dims or min(self.dims.values()) < 1 or groups < 1:
             raise MeasureError(f"expected named sets of width 1 or more and 1 group or more, got {self.dims}", "option")
         self.pairs = ordered_pairs(self.dims, pairs)
-        self.groups, self.device = int(groups), torch.device(device)
+        self.groups, self.device, self.products = int(groups), torch.device(device), products
         need = moment_bytes(self.dims, self.pairs, self.groups)
         if memory_limit is not None and need > memory_limit:
             raise MeasureError(
@@ -66,6 +71,11 @@ class PairAccumulator:
             )
         # The squared norm is one more column of each set.
         self._widths = {name: dim + 1 for name, dim in self.dims.items()}
+        ends = list(itertools.accumulate(self._widths.values()))
+        self._places = {
+            name: slice(end - width, end) for (name, width), end in zip(self._widths.items(), ends, strict=True)
+        }
+        self._width = ends[-1]
         self._partners = partners(self.dims, self.pairs)
         self.counts = torch.zeros(self.groups, dtype=torch.int64, device=self.device)
         self._shifts: dict[str, Tensor] = {}
@@ -114,34 +124,51 @@ class PairAccumulator:
         for name, dim in self.dims.items():
             value = features[name]
             value = value.detach().to(self.device) if isinstance(value, Tensor) else value
-            matrices[name] = as_matrix(value, name, self.device)
+            matrices[name] = as_features(value, name, self.device)
             if matrices[name].shape[1] != dim:
                 raise MeasureError(f"expected {name} {dim} wide, got {matrices[name].shape[1]}", "shape")
-        if not self._shifts:
-            # Any shift near the mean keeps the digits; the first batch's mean is near enough.
-            self._shifts = {name: matrix.mean(dim=0) for name, matrix in matrices.items()}
-        parts = {name: extended(matrices[name], self._shifts[name]) for name in self.dims}
+        together = self._extended(matrices)
+        if self.products == "float32":
+            together = together.float()
         if len(codes) == 1:
-            self._add(parts, int(codes[0]))
+            self._add(together, int(codes[0]))
             return
         for code in codes.unique().tolist():
-            chosen = (codes == code).to(self.device)
-            self._add({name: part[chosen] for name, part in parts.items()}, code)
+            self._add(together[(codes == code).to(self.device)], code)
 
-    def _add(self, parts: dict[str, Tensor], group: int) -> None:
-        together, start, places = torch.cat(list(parts.values()), dim=1), 0, {}
-        for name, width in self._widths.items():
-            places[name] = slice(start, start + width)
-            start += width
+    def _extended(self, matrices: dict[str, Tensor]) -> Tensor:
+        """The z of all sets (`hfprobe.similarity.moments`) side by side: one copy of the features, no more."""
+        together = torch.empty(len(next(iter(matrices.values()))), self._width, dtype=torch.float64, device=self.device)
+        shifts = dict(self._shifts)
+        for name, matrix in matrices.items():
+            place = self._places[name]
+            moved, norms = together[:, place.start : place.stop - 1], together[:, place.stop - 1]
+            moved.copy_(matrix)
+            if name not in shifts:
+                # Any shift near the mean keeps the digits; the first batch's mean is near enough.
+                shifts[name] = moved.mean(dim=0)
+            moved -= shifts[name]
+            torch.sum(moved.square(), dim=1, out=norms)
+            if not bool(torch.isfinite(norms).all()):
+                check_finite(matrix.to(torch.float64), name)
+        self._shifts = shifts
+        return together
+
+    def _add(self, together: Tensor, group: int) -> None:
         self.counts[group] += len(together)
-        for name, part in parts.items():
-            self._sums[name][group] += part.sum(dim=0)
-            others = self._partners[name]
-            span = slice(places[others[0]].start, places[others[-1]].stop)
-            width = sum(self._widths[other] for other in others)
+        for name, others in self._partners.items():
+            left, place = together[:, self._places[name]], self._places[others[0]]
+            self._sums[name][group] += left.sum(dim=0, dtype=torch.float64)
+            span = slice(place.start, self._places[others[-1]].stop)
             # Neighbours in the order of the sets are one slice; others have to be copied together.
-            right = together[:, span] if span.stop - span.start == width else torch.cat([parts[o] for o in others], 1)
-            self._rows[name][group].addmm_(part.T, right)
+            if span.stop - span.start == self._rows[name].shape[2]:
+                right = together[:, span]
+            else:
+                right = torch.cat([together[:, self._places[other]] for other in others], dim=1)
+            if self.products == "float64":
+                self._rows[name][group].addmm_(left.T, right)
+            else:
+                self._rows[name][group] += left.T @ right
 
     def block(self, a: str, b: str) -> Tensor:
         """Gram matrices of two sets about their shifts, by group ``(groups, d1 + 1, d2 + 1)``.

@@ -25,8 +25,8 @@ def check_choice(what: str, value: str, known: tuple[str, ...]) -> None:
         raise MeasureError(f"unknown {what} {value!r}; choose from {', '.join(known)}", "option")
 
 
-def as_matrix(features: Any, name: str = "X", device: torch.device | None = None) -> Tensor:
-    """Features as a float64 tensor ``(n, d)`` that holds no NaN and no infinity.
+def as_features(features: Any, name: str = "X", device: torch.device | None = None) -> Tensor:
+    """Features as a tensor ``(n, d)`` of real numbers, of any type; not a copy where they are one.
 
     Args:
         features: Array, tensor or nested list ``(n, d)``.
@@ -34,7 +34,7 @@ def as_matrix(features: Any, name: str = "X", device: torch.device | None = None
         device: Where arrays go; tensors must be there already.
 
     Raises:
-        MeasureError: It is not a matrix of finite real numbers (``"shape"``, ``"type"``, ``"nan"``, ``"device"``).
+        MeasureError: It is not a matrix of real numbers (``"shape"``, ``"type"``, ``"device"``).
     """
     if isinstance(features, Tensor):
         matrix = features.detach()
@@ -51,10 +51,28 @@ def as_matrix(features: Any, name: str = "X", device: torch.device | None = None
         if isinstance(features, Tensor):
             raise MeasureError(f"expected {name} on {device}, got {matrix.device}; move one of them", "device")
         matrix = matrix.to(device)
-    matrix = matrix.to(torch.float64)
+    return matrix
+
+
+def as_matrix(features: Any, name: str = "X", device: torch.device | None = None) -> Tensor:
+    """`as_features` as float64, without NaN and infinity.
+
+    Raises:
+        MeasureError: As there; or a number is not finite (``"nan"``).
+    """
+    matrix = as_features(features, name, device).to(torch.float64)
+    check_finite(matrix, name)
+    return matrix
+
+
+def check_finite(matrix: Tensor, name: str) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        MeasureError: There is one (``"nan"``).
+    """
     if not bool(torch.isfinite(matrix).all()):
         raise MeasureError(f"expected finite numbers in {name}, got NaN or infinity; leave such frames out", "nan")
-    return matrix
 
 
 def as_pair(x: Any, y: Any) -> tuple[Tensor, Tensor]:

@@ -12,19 +12,8 @@ import torch
 from torch import Tensor
 
 
-def extended(x: Tensor, shift: Tensor) -> Tensor:
-    """``[x - shift, |x - shift|^2]``, ``(n, d + 1)`` from ``(n, d)``.
-
-    Example:
-        >>> extended(torch.tensor([[3.0, 5.0]]), torch.tensor([0.0, 1.0])).tolist()
-        [[3.0, 4.0, 25.0]]
-    """
-    moved = x - shift
-    return torch.cat([moved, moved.square().sum(dim=1, keepdim=True)], dim=1)
-
-
 def moved_sum(total: Tensor, n: Tensor | float, by: Tensor) -> Tensor:
-    """Sum of the z of `extended` after the shift has moved by ``by``.
+    """Sum of z after the shift has moved by ``by``.
 
     Args:
         total: ``(..., d + 1)``.

@@ -215,6 +215,21 @@ def test_float32_tensors_with_gradients_are_taken():
     assert moments.score("a", "b", "pwcca") == pytest.approx(want, abs=1e-9)
 
 
+def test_float32_products_hold_linear_cka_to_1e_6():
+    random = np.random.default_rng(0)
+    base = random.standard_normal((4000, 20)) * np.logspace(0, -2, 20)
+    data = {"x": base + 30, "y": base @ random.standard_normal((20, 12)) + 0.1 * random.standard_normal((4000, 12))}
+    exact, quick = (PairAccumulator({"x": 20, "y": 12}, products=kind) for kind in ("float64", "float32"))
+    for part in np.array_split(np.arange(4000), 9):
+        for moments in (exact, quick):
+            moments.update({name: x[part] for name, x in data.items()})
+    for measure in ("linear_cka", "linear_cka_debiased"):
+        want = exact.score("x", "y", measure)
+        assert want != quick.score("x", "y", measure) == pytest.approx(want, abs=1e-6)
+    with pytest.raises(MeasureError, match="float64, float32"):
+        PairAccumulator({"x": 1}, products="float16")
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_gpu_equals_cpu():
     data = sets()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,26 @@ def build_transformers(family: str, size: str, folder: Path, seed: int = 0) -> t
         extractor = transformers.WhisperFeatureExtractor()
     else:
         extractor = transformers.Wav2Vec2FeatureExtractor(do_normalize=family == "wav2vec2", return_attention_mask=True)
-    model.save_pretrained(folder)
-    extractor.save_pretrained(folder)
+    with _no_bars():
+        model.save_pretrained(folder)
+        extractor.save_pretrained(folder)
     encoder = AutoSpeechEncoder.from_pretrained(folder)
     encoder.name = f"{family}-{size}"
     return encoder, _transformers_forward(encoder, model, extractor)
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Keep transformers' progress bars, which ask for no terminal, out of what is printed."""
+    from transformers.utils import logging
+
+    before = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if before:
+            logging.enable_progress_bar()
 
 
 def _options(family: str, width: int, blocks: int, heads: int, channels: int) -> dict:

@@ -37,18 +37,21 @@ class Canonical:
     right: float
 
 
-def canonical(product: Tensor, left: View, right: View) -> Canonical:
+def canonical(product: Tensor, left: View, right: View, weighted: bool = True) -> Canonical:
     """Canonical correlation analysis of two orthonormal bases.
 
     Args:
         product: ``(k1, k2)``: the first basis, transposed, times the second.
         left: First side.
         right: Second side.
+        weighted: Whether PWCCA is wanted, too; without it no variates are needed, and it is NaN.
 
     Returns:
         Correlations, and both PWCCAs: canonical variate i weighs as much as the sum of the absolute inner products
         of it with the features of that side.
     """
+    if not weighted:
+        return Canonical(torch.linalg.svdvals(product).clamp(0, 1), float("nan"), float("nan"))
     u, correlations, v = torch.linalg.svd(product, full_matrices=False)
     correlations = correlations.clamp(0, 1)
     sides = [u.T @ left.projections, v @ right.projections]
@@ -124,7 +127,7 @@ def svcca(x: Any, y: Any, variance: float = 0.99, compat: str = "exact") -> Simi
             few_samples(len(x), max(kept)), compat,
         )  # fmt: skip
         return make_score(value, facts)
-    found = canonical(left.map.T @ right.map, left, right)
+    found = canonical(left.map.T @ right.map, left, right, weighted=False)
     return cca_score("svcca", float(found.correlations.mean()), len(x), dims_of(x, y), left, right, found)
 
 

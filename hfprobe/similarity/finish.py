@@ -92,7 +92,7 @@ class Snapshot:
         if kind not in self._found:
             left, right = self.view(a, kind), self.view(b, kind)
             cross = cross / self.size(a) ** 0.5 / self.size(b) ** 0.5
-            self._found[kind] = canonical(left.map.T @ cross @ right.map, left, right)
+            self._found[kind] = canonical(left.map.T @ cross @ right.map, left, right, kind == "full")
         return self._found[kind]
 
     def _turn_to(self, a: str, b: str) -> Tensor:

@@ -22,7 +22,7 @@ def ordered_pairs(dims: Mapping[str, int], pairs: Iterable[Pair] | None) -> tupl
     names = list(dims)
     if pairs is None:
         return tuple((a, b) for i, a in enumerate(names) for b in names[i:])
-    found = {}
+    found: dict[Pair, None] = {}
     for a, b in pairs:
         for name in (a, b):
             if name not in dims:

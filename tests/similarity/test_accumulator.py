@@ -215,6 +215,18 @@ def test_float32_tensors_with_gradients_are_taken():
     assert moments.score("a", "b", "pwcca") == pytest.approx(want, abs=1e-9)
 
 
+def test_svcca_of_fewer_samples_than_features_equals_memory():
+    random = np.random.default_rng(0)
+    base = random.standard_normal((60, 200)) * np.arange(1, 201) ** -0.8
+    data = {"x": base @ random.standard_normal((200, 150)) + 4, "y": base @ random.standard_normal((200, 90))}
+    moments = PairAccumulator({"x": 150, "y": 90})
+    moments.update(data)
+    for variance in (0.9, 0.99):
+        got, want = moments.score("x", "y", "svcca", variance=variance), svcca(data["x"], data["y"], variance=variance)
+        assert got.directions == want.directions and got.directions[0] < 59
+        assert got == pytest.approx(want, abs=1e-8)
+
+
 def test_float32_products_hold_linear_cka_to_1e_6():
     random = np.random.default_rng(0)
     base = random.standard_normal((4000, 20)) * np.logspace(0, -2, 20)

@@ -38,7 +38,7 @@ def griffin_lim(
     n_iter: int = 32,
     momentum: float = 0.99,
     seed: int = 0,
-    length=None,
+    length: int | torch.Tensor | None = None,
     init: str = "gradient",
     algorithm: str = "raar",
 ) -> torch.Tensor:
@@ -99,7 +99,7 @@ def vocode(
     mel: torch.Tensor,
     config: MelConfig | None = None,
     n_iter: int = 32,
-    lengths=None,
+    lengths: int | torch.Tensor | None = None,
     method: str = "nnls",
     momentum: float = 0.99,
     seed: int = 0,

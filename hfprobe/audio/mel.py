@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ import torch
 from hfprobe.errors import AudioError, ConfigError
 
 MEL_SCALES = ("slaney", "htk")
+Count = TypeVar("Count", int, torch.Tensor)
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class MelConfig:
         """Number of STFT bins, ``n_fft // 2 + 1``."""
         return self.n_fft // 2 + 1
 
-    def frames(self, n_samples: int) -> int:
+    def frames(self, n_samples: Count) -> Count:
         """Number of mel frames of a signal.
 
         Args:
@@ -149,12 +151,16 @@ def _constants(config: MelConfig, device: torch.device, dtype: torch.dtype) -> t
         return filters, torch.hann_window(config.win_length, dtype=dtype, device=device)
 
 
-def hann_window(config: MelConfig, device="cpu", dtype: torch.dtype = torch.float32) -> torch.Tensor:
+def hann_window(
+    config: MelConfig, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
     """The Hann window ``(win_length,)``; cached, so it must not be edited in place."""
     return _constants(config, torch.device(device), dtype)[1]
 
 
-def mel_filters(config: MelConfig | None = None, device="cpu", dtype: torch.dtype = torch.float32) -> torch.Tensor:
+def mel_filters(
+    config: MelConfig | None = None, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
     """The mel filter bank; cached, so it must not be edited in place.
 
     Args:

@@ -7,14 +7,36 @@ The ratio is that of the mean powers over the whole utterance, as in the x-vecto
 from __future__ import annotations
 
 import math
+from typing import overload
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from hfprobe.errors import AudioError
 
+Lengths = ArrayLike | torch.Tensor | None
 
-def mix_at_snr(speech, noise, snr_db: float, offset: int = 0, lengths=None):
+
+@overload
+def mix_at_snr(
+    speech: np.ndarray, noise: np.ndarray | torch.Tensor, snr_db: float, offset: int = 0, lengths: Lengths = None
+) -> np.ndarray: ...
+
+
+@overload
+def mix_at_snr(
+    speech: torch.Tensor, noise: np.ndarray | torch.Tensor, snr_db: float, offset: int = 0, lengths: Lengths = None
+) -> torch.Tensor: ...
+
+
+def mix_at_snr(
+    speech: np.ndarray | torch.Tensor,
+    noise: np.ndarray | torch.Tensor,
+    snr_db: float,
+    offset: int = 0,
+    lengths: Lengths = None,
+) -> np.ndarray | torch.Tensor:
     """Add noise to speech so that the ratio of their powers is ``snr_db``.
 
     The noise starts at ``offset`` and is repeated or cut to the length of the speech; the speech itself is

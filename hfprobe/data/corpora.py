@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile as sf
@@ -36,6 +37,9 @@ from hfprobe.data.sentences import SENTENCES
 from hfprobe.data.synthetic import Voice, draw_voice, draw_voices, record, speak
 from hfprobe.errors import AudioError, DatasetError, HfprobeError
 from hfprobe.network import call, passes, short
+
+if TYPE_CHECKING:
+    from datasets import IterableDataset
 
 __all__ = ["KINDS", "SUFFIXES", "decode_row", "load_corpus", "row_samples", "row_words"]
 
@@ -199,7 +203,7 @@ KINDS: dict[str, tuple[Callable, str, str]] = {
 ON_THE_HUB = ("librispeech", "speechocean762")
 
 
-def load_corpus(spec: str):
+def load_corpus(spec: str) -> IterableDataset:
     """Open a corpus as a stream.
 
     Args:
@@ -285,6 +289,8 @@ def row_samples(row: dict) -> int:
         rate = sum(row["voice"]["rates"]) / 2
         return int(16000 * 0.085 * len(row["text"]) * 120 / rate)
     audio = row["audio"]
+    if isinstance(audio, str) and not Path(audio).is_file():
+        return 0
     try:
         info = sf.info(audio if isinstance(audio, str) else io.BytesIO(audio))
     except (sf.LibsndfileError, TypeError):

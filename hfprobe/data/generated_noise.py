@@ -37,7 +37,8 @@ def _noise(kind: str, rng: np.random.Generator, samples: int) -> np.ndarray:
         return _coloured(rng, samples, {"white": 0.0, "pink": 1.0, "brown": 2.0}[kind])
     if kind == "hum":
         base = rng.uniform(45, 130)
-        return sum(np.sin(2 * np.pi * base * h * time + rng.uniform(0, 6.28)) / h for h in range(1, 12))
+        harmonics = [np.sin(2 * np.pi * base * h * time + rng.uniform(0, 6.28)) / h for h in range(1, 12)]
+        return np.asarray(sum(harmonics))
     if kind == "clicks":
         impulses = (rng.random(samples) < rng.uniform(2, 12) / SAMPLING_RATE) * rng.standard_normal(samples)
         ring = np.exp(-np.arange(800) / rng.uniform(30, 200)) * np.sin(np.arange(800) * rng.uniform(0.2, 1.5))

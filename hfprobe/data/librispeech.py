@@ -12,6 +12,7 @@ from hfprobe.data.columns import check_columns, normal_fields
 from hfprobe.data.folders import SUFFIXES, from_files, is_sound
 from hfprobe.data.locations import data_folder
 from hfprobe.errors import DatasetError
+from hfprobe.plain import read_bytes
 
 FOLDER = "LibriSpeech"
 SPLITS = {
@@ -71,8 +72,8 @@ def local_folder(which: str) -> Path | None:
                 return (root / FOLDER if (root / FOLDER).is_dir() else root) / folder
     data = data_folder()
     if data is not None and which in {**SPLITS, **_BY_FOLDER, "clean": "", "other": ""}:
-        folder = data / FOLDER / SPLITS[split_name(which)]
-        return folder if folder.is_dir() else None
+        there = data / FOLDER / SPLITS[split_name(which)]
+        return there if there.is_dir() else None
     return None
 
 
@@ -102,7 +103,7 @@ def librispeech_folder(folder: Path, columns: dict[str, str]):
         sounds = {p.stem: p for p in chapter.iterdir() if is_sound(p)}
         texts = {}
         for table in sorted(chapter.glob("*.trans.txt")):
-            for line in table.read_text(encoding="utf-8", errors="replace").splitlines():
+            for line in read_bytes(table, "transcripts", DatasetError).decode("utf-8", "replace").splitlines():
                 name, _, text = line.strip().partition(" ")
                 if name:
                     texts[name] = text.strip().upper()
@@ -125,7 +126,7 @@ def read_genders(folder: Path) -> dict[str, str]:
     for place in (folder, folder.parent):
         table = place / "SPEAKERS.TXT"
         if table.is_file():
-            lines = table.read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = read_bytes(table, "a table of speakers", DatasetError).decode("utf-8", "replace").splitlines()
             cells = [[cell.strip() for cell in line.split("|")] for line in lines if not line.startswith(";")]
             return {c[0]: c[1].lower() for c in cells if len(c) > 1 and c[1].lower() in ("m", "f")}
     return {}

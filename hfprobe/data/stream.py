@@ -9,10 +9,10 @@ nor the number of processes or workers changes the noise that an utterance gets.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
@@ -26,6 +26,9 @@ from hfprobe.data.mixture import open_corpora
 from hfprobe.data.noise import NoiseCorpus, NoiseRecipe
 from hfprobe.data.plan import BatchPlan, Mark, Planned
 from hfprobe.errors import AudioError, ConfigError, DatasetError
+
+if TYPE_CHECKING:
+    from datasets import IterableDataset as Rows
 
 
 def utterance_seed(seed: int, epoch: int, utterance: str) -> np.random.Generator:
@@ -86,7 +89,7 @@ class SpeechStream(IterableDataset):
 
     def __init__(
         self,
-        corpus,
+        corpus: str | Rows | Sequence[tuple[Any, float]],
         batch_size: int = 8,
         noise: NoiseCorpus | None = None,
         recipe: NoiseRecipe | None = None,

@@ -74,18 +74,19 @@ class _Engine:
         self.library: ctypes.CDLL | None = None
         self._restart()
 
-    def _restart(self) -> None:
+    def _restart(self) -> ctypes.CDLL:
         if self.library is not None:
             self.library.espeak_Terminate()
             _ctypes.dlclose(self.library._handle)
-        self.library = ctypes.CDLL(self._path)
-        self.rate = self.library.espeak_Initialize(_AUDIO_SYNCHRONOUS, 0, str(self._data).encode(), 0)
+        self.library = library = ctypes.CDLL(self._path)
+        self.rate = library.espeak_Initialize(_AUDIO_SYNCHRONOUS, 0, str(self._data).encode(), 0)
         if self.rate <= 0:
             raise DatasetError(f"espeak-ng did not start (status {self.rate}); reinstall espeakng-loader")
-        self.library.espeak_SetSynthCallback(self._callback)
+        library.espeak_SetSynthCallback(self._callback)
         self._system.srand(1)
         # The library has random numbers of its own too (breath in the voices f1 to f5), seeded with the time of day.
-        self.library.espeak_ng_SetRandSeed(ctypes.c_long(1))
+        library.espeak_ng_SetRandSeed(ctypes.c_long(1))
+        return library
 
     def _collect(self, samples, count: int, events) -> int:
         if samples and count > 0:
@@ -97,11 +98,11 @@ class _Engine:
             return self._speak(text, voice)
 
     def _speak(self, text: str, voice: Voice) -> np.ndarray:
-        self._restart()
+        library = self._restart()
         name = f"{voice.accent}+{voice.variant}"
         # espeak-ng takes its standard voice in silence where it does not know a variant.
         known = (self._data / "voices" / "!v" / voice.variant).is_file()
-        if not known or self.library.espeak_SetVoiceByName(name.encode()) != 0:
+        if not known or library.espeak_SetVoiceByName(name.encode()) != 0:
             raise DatasetError(f"espeak-ng has no voice {name!r}; variants: {', '.join(VARIANTS[:8])}, ...")
         for parameter, value in (
             (_RATE, voice.rate),
@@ -109,11 +110,11 @@ class _Engine:
             (_RANGE, voice.pitch_range),
             (_VOLUME, 100),
         ):
-            self.library.espeak_SetParameter(parameter, int(value), 0)
+            library.espeak_SetParameter(parameter, int(value), 0)
         self._chunks.clear()
         data = text.lower().encode()
-        self.library.espeak_Synth(data, len(data) + 1, 0, 0, 0, _CHARS_UTF8, None, None)
-        self.library.espeak_Synchronize()
+        library.espeak_Synth(data, len(data) + 1, 0, 0, 0, _CHARS_UTF8, None, None)
+        library.espeak_Synchronize()
         sound = np.concatenate(self._chunks).astype(np.float32) / 32768 if self._chunks else np.zeros(0, np.float32)
         if not sound.any():  # a few zeros come back for a text without letters
             raise DatasetError(f"espeak-ng made no sound for {text!r}; give text with letters")

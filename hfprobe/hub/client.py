@@ -94,7 +94,7 @@ def _hook_clients() -> None:
     from huggingface_hub import get_session, set_client_factory
     from huggingface_hub.utils import _http
 
-    make = getattr(_http, "_GLOBAL_CLIENT_FACTORY", None)
+    make: Any = getattr(_http, "_GLOBAL_CLIENT_FACTORY", None)
     if make is not None and make is getattr(_http, "default_client_factory", None):
         set_client_factory(lambda: _hooked(make()))
     _hooked(get_session())

@@ -74,14 +74,19 @@ def fetch(
     repo_id = check_repo_id(repo_id)
     check_revision(revision)
     check_token(token)
-    common = {"repo_id": repo_id, "allow_patterns": list(allow) or None, "ignore_patterns": list(ignore) or None}
+    common: dict[str, Any] = {
+        "repo_id": repo_id,
+        "allow_patterns": list(allow) or None,
+        "ignore_patterns": list(ignore) or None,
+    }
     common |= {"token": token, "cache_dir": cache_dir, "tqdm_class": _patient_bars()}
     with explained(repo_id, revision, token), quiet_client():
         if local_files_only or offline():
             return Snapshot(Path(snapshot_download(**common, revision=revision, local_files_only=True)), revision)
         api = HfApi(token=token)
         try:
-            commit = revision if _HASH.fullmatch(revision or "") else call(lambda: _commit(api, repo_id, revision))
+            known_commit = revision if revision and _HASH.fullmatch(revision) else None
+            commit: str = known_commit or call(lambda: _commit(api, repo_id, revision))
             entries = _listed(api, repo_id, commit)
         except Exception as error:
             if (status(error) or 500) < 500:

@@ -128,7 +128,7 @@ def manifold_geometry(
     radius, dimension = (bootstrap_mean(values, n_replicates=n_replicates, seed=seed) for values in (radii, dimensions))
     bounds = {
         # A mean of inverses near 0 is a large capacity, so the bounds change sides.
-        "capacity": None if inverse.low is None else (1 / inverse.high, 1 / inverse.low),
+        "capacity": None if (of_inverse := _bounds(inverse)) is None else (1 / of_inverse[1], 1 / of_inverse[0]),
         "radius": _bounds(radius),
         "dimension": _bounds(dimension),
         "center_correlation": _correlation_bounds(centers, n_replicates, seed),
@@ -198,7 +198,7 @@ def point_capacity(kappa: float) -> float:
 
 
 def _bounds(interval: Interval) -> tuple[float, float] | None:
-    return None if interval.low is None else (interval.low, interval.high)
+    return None if interval.low is None or interval.high is None else (interval.low, interval.high)
 
 
 def _correlation_bounds(centers: CenterStructure, n_replicates: int, seed: int) -> tuple[float, float] | None:

@@ -184,4 +184,4 @@ def explained_variance_dimension(points: np.ndarray, share: float = 0.9) -> int:
         raise MeasureError(f"expected a share above 0 and at most 1, got {share}", "settings")
     values = _spectrum(points)
     shares = np.cumsum(values) / values.sum()
-    return int(min(np.searchsorted(shares, share * (1 - 1e-12)) + 1, len(values)))
+    return min(int(np.searchsorted(shares, share * (1 - 1e-12))) + 1, len(values))

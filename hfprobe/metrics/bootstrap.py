@@ -7,11 +7,12 @@ are read off the draws: `hfprobe.metrics.resample`. What simulations say about t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from hfprobe.errors import MeasureError
 from hfprobe.metrics.resample import bounds, check_draws, mean_replicates, speaker_draws
@@ -28,10 +29,10 @@ class Interval(NamedTuple):
 
 
 def bootstrap_eer(
-    scores,
-    labels,
-    left_speakers,
-    right_speakers,
+    scores: ArrayLike,
+    labels: ArrayLike,
+    left_speakers: Sequence[Hashable],
+    right_speakers: Sequence[Hashable],
     n_replicates: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
@@ -73,10 +74,10 @@ def bootstrap_eer(
 
 
 def bootstrap_min_dcf(
-    scores,
-    labels,
-    left_speakers,
-    right_speakers,
+    scores: ArrayLike,
+    labels: ArrayLike,
+    left_speakers: Sequence[Hashable],
+    right_speakers: Sequence[Hashable],
     p_target: float = 0.01,
     c_miss: float = 1.0,
     c_fa: float = 1.0,
@@ -115,9 +116,9 @@ def bootstrap_min_dcf(
         Interval(value=0.0, low=0.0, high=0.0)
     """
     check_costs(p_target, c_miss, c_fa)
-    costs = {"p_target": p_target, "c_miss": c_miss, "c_fa": c_fa}
     trials = (scores, labels, left_speakers, right_speakers)
-    whole, replicates = partial(min_dcf, **costs), partial(smallest_costs, **costs)
+    whole = partial(min_dcf, p_target=p_target, c_miss=c_miss, c_fa=c_fa)
+    replicates = partial(smallest_costs, p_target=p_target, c_miss=c_miss, c_fa=c_fa)
     value, draws, n_speakers = _bootstrap(whole, replicates, trials, n_replicates, confidence, seed)
     low, high = bounds(draws, confidence, n_speakers)
     if low is None or high is None:
@@ -139,7 +140,13 @@ def _bootstrap(
     return whole(scores, labels), np.concatenate(values), n_speakers
 
 
-def bootstrap_mean(values, groups=None, n_replicates: int = 1000, confidence: float = 0.95, seed: int = 0) -> Interval:
+def bootstrap_mean(
+    values: ArrayLike,
+    groups: Sequence[Hashable] | None = None,
+    n_replicates: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
     """Mean with its interval, over speakers (clusters) or over single clips.
 
     Args:

@@ -9,11 +9,12 @@ with two or three speakers there is too little to resample, and the two may disa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from hfprobe.errors import MeasureError
 from hfprobe.metrics.resample import bounds, check_draws, mean_replicates, speaker_draws, two_sided_p_value
@@ -46,11 +47,11 @@ class PairedDifference(NamedTuple):
 
 
 def paired_eer_difference(
-    scores_a,
-    scores_b,
-    labels,
-    left_speakers,
-    right_speakers,
+    scores_a: ArrayLike,
+    scores_b: ArrayLike,
+    labels: ArrayLike,
+    left_speakers: Sequence[Hashable],
+    right_speakers: Sequence[Hashable],
     n_boot: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
@@ -87,11 +88,11 @@ def paired_eer_difference(
 
 
 def paired_min_dcf_difference(
-    scores_a,
-    scores_b,
-    labels,
-    left_speakers,
-    right_speakers,
+    scores_a: ArrayLike,
+    scores_b: ArrayLike,
+    labels: ArrayLike,
+    left_speakers: Sequence[Hashable],
+    right_speakers: Sequence[Hashable],
     p_target: float = 0.01,
     c_miss: float = 1.0,
     c_fa: float = 1.0,
@@ -126,8 +127,8 @@ def paired_min_dcf_difference(
         -0.5
     """
     check_costs(p_target, c_miss, c_fa)
-    costs = {"p_target": p_target, "c_miss": c_miss, "c_fa": c_fa}
-    whole, replicates = partial(min_dcf, **costs), partial(smallest_costs, **costs)
+    whole = partial(min_dcf, p_target=p_target, c_miss=c_miss, c_fa=c_fa)
+    replicates = partial(smallest_costs, p_target=p_target, c_miss=c_miss, c_fa=c_fa)
     trials = (labels, left_speakers, right_speakers)
     return _paired(whole, replicates, scores_a, scores_b, trials, n_boot, confidence, seed)
 
@@ -164,7 +165,12 @@ def _paired(
 
 
 def paired_mean_difference(
-    values_a, values_b, speakers=None, n_boot: int = 1000, confidence: float = 0.95, seed: int = 0
+    values_a: Sequence[float | None],
+    values_b: Sequence[float | None],
+    speakers: Sequence[Hashable] | None = None,
+    n_boot: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
 ) -> PairedDifference:
     """Difference between two means over the same clips: STOI, PESQ, SI-SDR and the like.
 

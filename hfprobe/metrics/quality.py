@@ -13,6 +13,7 @@ import os
 import threading
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
@@ -20,6 +21,7 @@ from signal import SIG_IGN, SIGINT
 from signal import signal as set_signal_handler
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from hfprobe.errors import MeasureError
 from hfprobe.metrics.signals import check_pair, finite
@@ -48,7 +50,7 @@ def _intelligibility(reference, degraded, rate: int, extended: bool) -> float:
     return finite(value, "ESTOI" if extended else "STOI")
 
 
-def stoi(reference, degraded, sampling_rate: int = 16000) -> float:
+def stoi(reference: ArrayLike, degraded: ArrayLike, sampling_rate: int = 16000) -> float:
     """Short-time objective intelligibility.
 
     Args:
@@ -70,7 +72,7 @@ def stoi(reference, degraded, sampling_rate: int = 16000) -> float:
     return _intelligibility(reference, degraded, sampling_rate, extended=False)
 
 
-def estoi(reference, degraded, sampling_rate: int = 16000) -> float:
+def estoi(reference: ArrayLike, degraded: ArrayLike, sampling_rate: int = 16000) -> float:
     """Extended STOI, which also follows modulated noise.
 
     Args:
@@ -92,7 +94,7 @@ def estoi(reference, degraded, sampling_rate: int = 16000) -> float:
     return _intelligibility(reference, degraded, sampling_rate, extended=True)
 
 
-def pesq(reference, degraded, sampling_rate: int = 16000, mode: str | None = None) -> float:
+def pesq(reference: ArrayLike, degraded: ArrayLike, sampling_rate: int = 16000, mode: str | None = None) -> float:
     """Perceptual evaluation of speech quality (MOS-LQO).
 
     Args:
@@ -136,7 +138,7 @@ def pesq(reference, degraded, sampling_rate: int = 16000, mode: str | None = Non
     return finite(value, "PESQ")
 
 
-def pesq_nb(reference, degraded, sampling_rate: int = 16000) -> float:
+def pesq_nb(reference: ArrayLike, degraded: ArrayLike, sampling_rate: int = 16000) -> float:
     """Narrowband PESQ at either rate: `pesq` with ``mode="nb"``.
 
     Args:
@@ -153,7 +155,7 @@ def pesq_nb(reference, degraded, sampling_rate: int = 16000) -> float:
     return pesq(reference, degraded, sampling_rate, "nb")
 
 
-def si_sdr(reference, degraded, sampling_rate: int = 16000) -> float:
+def si_sdr(reference: ArrayLike, degraded: ArrayLike, sampling_rate: int = 16000) -> float:
     """Scale-invariant signal-to-distortion ratio.
 
     Args:
@@ -204,7 +206,7 @@ class PairScores(dict):
 
 def _score_one(task) -> list[tuple[float | None, str | None]]:
     reference, degraded, measures, rate = task
-    results = []
+    results: list[tuple[float | None, str | None]] = []
     for measure in measures:
         try:
             results.append((MEASURES[measure](reference, degraded, sampling_rate=rate), None))
@@ -235,7 +237,11 @@ def _end_with_parent() -> None:
 
 
 def score_pairs(
-    references, degraded, measures=("stoi",), sampling_rate: int = 16000, n_jobs: int | None = None
+    references: Sequence,
+    degraded: Sequence,
+    measures: Sequence[str] = ("stoi",),
+    sampling_rate: int = 16000,
+    n_jobs: int | None = None,
 ) -> PairScores:
     """Several measures on many pairs, on all cores.
 

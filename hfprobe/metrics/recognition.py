@@ -38,7 +38,7 @@ def edit_distance(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
     return int(row[-1])
 
 
-def wer(references, hypotheses) -> float:
+def wer(references: str | Sequence[str], hypotheses: str | Sequence[str]) -> float:
     """Word error rate of a corpus, a fraction; words are what white space separates.
 
     Args:
@@ -59,7 +59,7 @@ def wer(references, hypotheses) -> float:
     return _error_rate(references, hypotheses, str.split, "word")
 
 
-def cer(references, hypotheses) -> float:
+def cer(references: str | Sequence[str], hypotheses: str | Sequence[str]) -> float:
     """Character error rate of a corpus, a fraction; runs of white space are one space, outer ones none.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from hfprobe.metrics.signals import check_pair, finite
 
@@ -12,7 +13,7 @@ WINDOW_SECONDS, HOP_SECONDS, N_FFT, N_MELS = 0.025, 0.010, 512, 80
 RANGE_DB = 80.0  # below the loudest cell of the reference; digital silence would be infinitely far from any sound
 
 
-def log_mel(reference, degraded, sampling_rate: int = 16000) -> float:
+def log_mel(reference: ArrayLike, degraded: ArrayLike, sampling_rate: int = 16000) -> float:
     """Log-mel distance: the mean over frames of the root mean square over bands of the difference in level.
 
     ``mean_t sqrt(mean_k (L_ref[t, k] - L_deg[t, k])^2)`` with ``L = 10 log10`` of the power in 80 Slaney mel bands

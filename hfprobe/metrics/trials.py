@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from hfprobe.errors import MeasureError
 
@@ -33,7 +34,7 @@ class Trials:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def scores(self, left_embeddings, right_embeddings=None) -> np.ndarray:
+    def scores(self, left_embeddings: ArrayLike, right_embeddings: ArrayLike | None = None) -> np.ndarray:
         """Cosine similarity of every trial.
 
         Args:

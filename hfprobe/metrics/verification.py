@@ -7,13 +7,14 @@ has one point for every distinct score and slanted pieces where both classes tie
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from hfprobe.errors import MeasureError
 
 CONVENTIONS = ("roc", "speechbrain")
 
 
-def check_trials(scores, labels) -> tuple[np.ndarray, np.ndarray]:
+def check_trials(scores: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Scores as float64 ``(n,)`` and labels as bool ``(n,)``.
 
     Raises:
@@ -60,7 +61,7 @@ def _counts(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndar
     return alarms, hits[-1] - hits, int(alarms[-1]), int(hits[-1])
 
 
-def eer(scores, labels, convention: str = "roc") -> float:
+def eer(scores: ArrayLike, labels: ArrayLike, convention: str = "roc") -> float:
     """Equal error rate, a fraction.
 
     Args:
@@ -95,7 +96,9 @@ def eer(scores, labels, convention: str = "roc") -> float:
     return float((alarms[after - 1] + share * (alarms[after] - alarms[after - 1])) / n_negative)
 
 
-def min_dcf(scores, labels, p_target: float = 0.01, c_miss: float = 1.0, c_fa: float = 1.0) -> float:
+def min_dcf(
+    scores: ArrayLike, labels: ArrayLike, p_target: float = 0.01, c_miss: float = 1.0, c_fa: float = 1.0
+) -> float:
     """Smallest detection cost over all thresholds, normalised (NIST SRE; as in S3PRL's ``compute_minDCF``).
 
     Args:

@@ -45,6 +45,9 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
+Status = Literal["passed", "failed", "error", "skipped"]
+
+
 @dataclass(frozen=True)
 class Result:
     """Outcome of one check.
@@ -57,7 +60,7 @@ class Result:
     """
 
     name: str
-    status: Literal["passed", "failed", "error", "skipped"]
+    status: Status
     message: str
     seconds: float
 
@@ -139,7 +142,8 @@ def check_encoder(
     results = []
     for check in CHECKS:
         start = time.perf_counter()
-        status, message = "passed", ""
+        status: Status = "passed"
+        message = ""
         try:
             check(encoder, settings)
         except CheckSkipped as reason:

@@ -157,13 +157,16 @@ def check_lengths(encoder: SpeechEncoder, settings: Settings) -> None:
         for spec, state, frames in zip(encoder.layers, output.hidden_states, expected, strict=True):
             where = f"layer {spec.name}, {samples} samples"
             expect(isinstance(frames, int), f"{where}: expected hidden_lengths_for(int) as int, got {frames!r}")
-            expect(frames >= 1, f"{where}: expected at least one frame, got {frames}")
+            expect(bool(frames >= 1), f"{where}: expected at least one frame, got {frames}")
             expect(state.shape[1] == frames, f"{where}: {state.shape[1]} frames, hidden_lengths_for says {frames}")
             expect(bool(torch.isfinite(state).all()), f"{where}: holds NaN or infinity")
     many = encoder.hidden_lengths_for(torch.tensor(counts))
     for layer, spec in enumerate(encoder.layers):
         single = [encoder.hidden_lengths_for(samples)[layer] for samples in counts]
-        expect(many[layer].tolist() == single, f"layer {spec.name}: hidden_lengths_for differs for a tensor of lengths")
+        expect(
+            torch.as_tensor(many[layer]).tolist() == single,
+            f"layer {spec.name}: hidden_lengths_for differs for a tensor of lengths",
+        )
 
 
 @leaves_no_trace

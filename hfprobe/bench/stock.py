@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,7 +115,10 @@ def _transformers_forward(encoder: Any, model: torch.nn.Module, extractor: Any) 
         # The library advises no mask where group norm spans the padding.
         masked = getattr(model.config, "feat_extract_norm", None) == "layer"
         options = {"attention_mask": inputs["attention_mask"].to(device)} if masked else {}
-        output = body(values, output_hidden_states=True, **options)
+        with warnings.catch_warnings():
+            # WavLM's own call into torch, right but old-fashioned.
+            warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
+            output = body(values, output_hidden_states=True, **options)
         frames = encoder.hidden_lengths_for(torch.tensor([len(one) for one in waveforms]))[-1].tolist()
         return [row[:count] for row, count in zip(output.last_hidden_state, frames, strict=True)]
 

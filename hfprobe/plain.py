@@ -40,19 +40,37 @@ def read_bytes(
     Raises:
         HfprobeError: It is missing, no regular file, too large, or cannot be read.
     """
+    check_file(path, what, error, limit)
+    try:
+        return Path(path).read_bytes()
+    except OSError as problem:
+        raise error(f"expected {what} in {shown(path)}, cannot read it: {reason(problem)}; check the path") from problem
+
+
+def check_file(
+    path: str | Path, what: str = "a file", error: type[HfprobeError] = ConfigError, limit: int | None = None
+) -> None:
+    """Refuse what is no regular file, before somebody opens it: a named pipe would wait, a device never end.
+
+    Args:
+        path: The file.
+        what: What is expected there, for messages.
+        error: What is raised.
+        limit: Largest size in bytes.
+
+    Raises:
+        HfprobeError: It is missing, no regular file, or too large.
+    """
     try:
         # `stat` follows links; a name that holds a zero byte is a ValueError.
         found = os.stat(path)
-        if not stat.S_ISREG(found.st_mode):
-            kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
-            raise error(f"expected {what} in {shown(path)}, which is {kind}; give the file itself")
-        if found.st_size > limit:
-            raise error(f"expected {what} of at most {limit:,} bytes in {shown(path)}, got {found.st_size:,}; cut it")
-        return Path(path).read_bytes()
     except (OSError, ValueError) as problem:
-        if isinstance(problem, HfprobeError):
-            raise
         raise error(f"expected {what} in {shown(path)}, cannot read it: {reason(problem)}; check the path") from problem
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
+        raise error(f"expected {what} in {shown(path)}, which is {kind}; give the file itself")
+    if limit is not None and found.st_size > limit:
+        raise error(f"expected {what} of at most {limit:,} bytes in {shown(path)}, got {found.st_size:,}; cut it")
 
 
 def read_text(
@@ -235,6 +253,16 @@ def short(value: object, most: int = 80) -> str:
 def reason(problem: BaseException, most: int = 200) -> str:
     """What an exception says, on one line and cut short; its class where it says nothing."""
     said = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
-    text = " ".join(said[:2000].split()) or type(problem).__name__
+    return line(said, most) or type(problem).__name__
+
+
+def line(text: str, most: int = 200) -> str:
+    """A text on one line, printable, cut to ``most`` characters.
+
+    Example:
+        >>> line("two  words\\n and more", 12)
+        'two words...'
+    """
+    text = " ".join(text[: 10 * most].split())
     text = text if text.isprintable() else ascii(text)[1:-1]
     return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -24,6 +24,7 @@ from pathlib import Path
 from hfprobe import __version__
 from hfprobe.errors import HfprobeError
 from hfprobe.files import write_whole
+from hfprobe.plain import line, parse_json, read_text, reason, short
 
 METRICS = (
     "eer", "mindcf", "stoi", "estoi", "pesq", "pesq_nb", "si_sdr", "log_mel", "wer", "cer", "her", "mushra", "mel_l1",
@@ -80,22 +81,22 @@ class ResultRow:
         for name in ("encoder", "layer", "condition", "metric"):
             text = getattr(self, name)
             if not isinstance(text, str) or not text:
-                raise ResultsError(f"result {name} must be a non-empty string, got {text!r}")
+                raise ResultsError(f"result {name} must be a non-empty string, got {short(text)}")
         if self.metric not in METRICS:
-            raise ResultsError(f"unknown metric {self.metric!r}; known: {', '.join(METRICS)}")
+            raise ResultsError(f"unknown metric {short(self.metric)}; known: {', '.join(METRICS)}")
         if not CONDITION.fullmatch(self.condition):
-            raise ResultsError(f"condition must be like clean or noise@10dB, got {self.condition!r}")
+            raise ResultsError(f"condition must be like clean or noise@10dB, got {short(self.condition)}")
         for name in ("value", "ci_low", "ci_high"):
             number = getattr(self, name)
             if number is None:
                 continue
-            if isinstance(number, bool) or not isinstance(number, numbers.Real) or not math.isfinite(number):
-                raise ResultsError(f"{name} must be a finite number or None, got {number!r}; use None")
+            if isinstance(number, bool) or not isinstance(number, numbers.Real) or not _is_finite(number):
+                raise ResultsError(f"{name} must be a finite number or None, got {short(number)}; use None")
             object.__setattr__(self, name, float(number))  # numpy scalars are not JSON
         for name in ("n", "n_failed"):
             count = getattr(self, name)
             if isinstance(count, bool) or not isinstance(count, numbers.Integral) or count < 0:
-                raise ResultsError(f"result {name} must be a whole number, not negative, got {count!r}")
+                raise ResultsError(f"result {name} must be a whole number, not negative, got {short(count)}")
             object.__setattr__(self, name, int(count))
         bounds = [bound for bound in (self.ci_low, self.ci_high) if bound is not None]
         if len(bounds) == 1 or bounds and self.value is None:
@@ -137,7 +138,7 @@ class Results:
                 raise ResultsError(f"rows must be ResultRow, got {type(row).__name__}")
             key = (row.encoder, row.layer, row.condition, row.metric)
             if key in seen:
-                raise ResultsError(f"two rows for {' / '.join(key)}; keep one")
+                raise ResultsError(f"two rows for {line(' / '.join(key))}; keep one")
             seen.add(key)
 
     def __len__(self) -> int:
@@ -183,8 +184,8 @@ class Results:
         for row in (row for other in others for row in other):
             key = (row.encoder, row.layer, row.condition, row.metric)
             known = rows.setdefault(key, row)
-            both = known.value, row.value
-            same = both[0] == both[1] if None in both else abs(both[0] - both[1]) <= 0.005
+            first, second = known.value, row.value
+            same = first == second if first is None or second is None else abs(first - second) <= 0.005
             if not same or (known.n, known.n_failed) != (row.n, row.n_failed):
                 raise ResultsError(
                     f"two runs disagree on {' / '.join(key)}: {known.value} of {known.n} and {row.value} of {row.n}; "
@@ -220,9 +221,11 @@ class Results:
         if not path.is_file():
             raise ResultsError(f"{path} is not a file; give a results JSON")
         try:
-            content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+            content = parse_json(read_text(path, "results", ResultsError), parse_constant=_no_constant)
+        except ResultsError:
+            raise
         except ValueError as error:
-            raise ResultsError(f"{path.name} is not valid JSON ({error}); write it again") from error
+            raise ResultsError(f"{path.name} is not valid JSON ({reason(error)}); write it again") from error
         _check_keys(path.name, content, ("rows", "environment", "config"))
         for name, kind in (("rows", list), ("environment", dict), ("config", dict)):
             if not isinstance(content[name], kind):
@@ -231,8 +234,14 @@ class Results:
         rows = []
         for index, row in enumerate(content["rows"]):
             _check_keys(f"{path.name} row {index}", row, COLUMNS)
-            rows.append(ResultRow(**row))
-        return cls(tuple(rows), content["environment"], content["config"])
+            try:
+                rows.append(ResultRow(**row))
+            except ResultsError as error:
+                raise ResultsError(f"{path.name} row {index}: {error}") from error
+        try:
+            return cls(tuple(rows), content["environment"], content["config"])
+        except ResultsError as error:
+            raise ResultsError(f"{path.name}: {error}") from error
 
     def to_csv(self, path) -> None:
         """Write the rows as CSV with a header; None is an empty cell. It appears whole or not at all."""
@@ -258,7 +267,7 @@ def environment_stamp(seed: int, command: str) -> dict:
         >>> environment_stamp(3, "hfprobe demo")["seed"]
         3
     """
-    versions = {"hfprobe": __version__, "python": platform.python_version()}
+    versions: dict[str, str | None] = {"hfprobe": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
             versions[name] = importlib.metadata.version(name)
@@ -291,11 +300,19 @@ def _no_constant(name: str):
     raise ValueError(f"{name} is not JSON")
 
 
+def _is_finite(number: numbers.Real) -> bool:
+    """Whether it is a finite number as float, too."""
+    try:
+        return math.isfinite(float(number))
+    except OverflowError:  # a whole number of 400 digits
+        return False
+
+
 def _check_keys(where: str, content, expected: tuple[str, ...]) -> None:
     if not isinstance(content, dict):
         got = type(content).__name__
         raise ResultsError(f"{where} must be an object with {', '.join(expected)}, got {got}")
     missing, unknown = set(expected) - set(content), set(content) - set(expected)
     if missing or unknown:
-        wrong = f"lacks {sorted(missing)[0]!r}" if missing else f"has unknown {sorted(unknown)[0]!r}"
+        wrong = f"lacks {sorted(missing)[0]!r}" if missing else f"has unknown {short(sorted(unknown)[0])}"
         raise ResultsError(f"{where} {wrong}; expected the keys {', '.join(expected)}")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hfprobe.errors import ConfigError
+from hfprobe.plain import read_text, short
 
 LIBRISPEECH = re.compile(r"(\d+)-\d+-\d+")  # speaker-chapter-utterance
 
@@ -73,10 +74,10 @@ def _utt2spk(path: Path) -> dict[str, str]:
     if not path.is_file():
         raise ConfigError(f"--utt2spk {str(path)!r} is not a file; give Kaldi's utt2spk")
     table = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(path, "Kaldi's utt2spk").splitlines(), start=1):
         fields = line.split()
         if len(fields) == 2:
             table[fields[0]] = fields[1]
         elif fields:
-            raise ConfigError(f"{path.name}, line {number}: expected an utterance and its speaker, got {line!r}")
+            raise ConfigError(f"{path.name}, line {number}: expected an utterance and its speaker, got {short(line)}")
     return table

@@ -11,6 +11,8 @@ import yaml
 from hfprobe.encoders.auto import shipped_folder
 from hfprobe.errors import EncoderError
 from hfprobe.files import whole_file, write_whole
+from hfprobe.hub.pickled import read_pickled
+from hfprobe.plain import read_yaml
 
 # In ESPnet's vgg_rnn the VGG block is encoder.enc.0 and the recurrent block encoder.enc.1; in an rnn it is enc.0.
 LOWER, UPPER, ALONE = "encoder.enc.0.", "encoder.enc.1.", "encoder.enc.0."
@@ -77,8 +79,8 @@ def _read(folder: Path, weights: str) -> tuple[dict, dict]:
     for needed in (folder / "config.yaml", folder / weights):
         if not needed.is_file():
             raise EncoderError(f"{needed.name} is missing in {str(folder)!r}; train first")
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    return torch.load(folder / weights, map_location="cpu", weights_only=True), config
+    config = read_yaml(folder / "config.yaml", "a training configuration")
+    return read_pickled(folder / weights), config
 
 
 def main() -> None:

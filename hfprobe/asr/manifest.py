@@ -10,6 +10,7 @@ from pathlib import Path
 from hfprobe.data.corpora import load_corpus, row_samples
 from hfprobe.errors import DatasetError
 from hfprobe.files import write_whole
+from hfprobe.plain import read_text
 
 SAMPLING_RATE = 16000
 SHOWN = 3
@@ -123,7 +124,7 @@ def load_split(path: str | Path) -> Split:
     path = Path(path)
     if not path.is_file():
         raise DatasetError(f"{str(path)!r} is missing; run the data check first")
-    head, *lines = path.read_text(encoding="utf-8").split("\n")
+    head, *lines = read_text(path, "a list of utterances", DatasetError).split("\n")
     try:
         mark, corpus = head.split("\t")
         if mark != "#":

@@ -16,6 +16,8 @@ import torch
 import yaml
 
 from hfprobe.errors import EncoderError
+from hfprobe.hub.pickled import read_pickled
+from hfprobe.plain import read_yaml
 
 # What rebuilds the model, and then how it was trained. Everything else in ESPnet's config.yaml is left out.
 MODEL_KEYS = (
@@ -48,12 +50,12 @@ def ship(training: Path, output: Path, weights: str = "latest.pth") -> Path:
         if not needed.is_file():
             raise EncoderError(f"{needed.name} is missing in {str(training)!r}; train first")
     _check_output(training, output)
-    full = yaml.safe_load((training / "config.yaml").read_text(encoding="utf-8"))
+    full = read_yaml(training / "config.yaml", "a training configuration")
     config = {key: full[key] for key in MODEL_KEYS if key in full}
     config["normalize_conf"] = {}  # mean and deviation are buffers among the weights
     config["training"] = {key: _portable(full[key]) for key in TRAINING_KEYS if full.get(key) not in (None, [])}
     config["training"]["weights"] = weights
-    state = torch.load(training / weights, map_location="cpu", weights_only=True)
+    state = read_pickled(training / weights)
     kept = {}
     for name, value in state.items():
         if not name.startswith(PREFIXES):

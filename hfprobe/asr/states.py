@@ -21,6 +21,7 @@ from hfprobe.encoders import AutoSpeechEncoder
 from hfprobe.encoders.base import SpeechEncoder
 from hfprobe.errors import DatasetError, HfprobeError
 from hfprobe.files import whole_file, write_whole
+from hfprobe.plain import check_file, read_json, reason, short, shown
 from hfprobe.progress import progress_bar
 
 STATES, INDEX = "states.f16", "index.json"
@@ -120,16 +121,25 @@ def load_states(folder: str | Path) -> StoredStates:
     """
     folder = Path(folder)
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        for name in (INDEX, STATES):
+            if not (folder / name).exists():
+                raise DatasetError(f"{shown(folder)} has no {name}; store the states with hfprobe.asr.states")
+            check_file(folder / name, "stored states", DatasetError)
+        index = read_json(folder / INDEX, "the index of stored states", DatasetError)
         utterances = tuple(StoredUtterance(**item) for item in index.pop("utterances"))
-        frames, width = sum(item.frames for item in utterances), index["width"]
+        frames, width = 0, index["width"]
+        for item in utterances:
+            if type(item.frames) is not int or item.frames < 0 or item.start != frames:
+                raise ValueError(f"utterance {short(item.id)} does not follow the one before")
+            frames += item.frames
+        if type(width) is not int or width < 1:
+            raise ValueError(f"width must be a whole number from 1, got {short(width)}")
         values = np.memmap(folder / STATES, dtype=np.float16, mode="r").reshape(-1, width)
         stored = StoredStates(**index, utterances=utterances, values=values)
-    except FileNotFoundError as error:
-        missing = Path(error.filename or INDEX).name
-        raise DatasetError(f"{str(folder)!r} has no {missing}; store the states with hfprobe.asr.states") from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DatasetError(f"{str(folder)!r} holds no stored states ({error}); store them again") from None
+    except DatasetError:
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError, OSError, OverflowError) as error:
+        raise DatasetError(f"{str(folder)!r} holds no stored states ({reason(error)}); store them again") from None
     if len(values) != frames:
         raise DatasetError(f"{str(folder)!r} has {len(values)} frames, its index {frames}; store the states again")
     return stored

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
 from hfprobe.errors import ConfigError
+from hfprobe.plain import read_text, read_yaml
 
 SPACE, UNKNOWN = "<space>", "<unk>"
 
@@ -86,7 +85,7 @@ def read_token_list(path: str | Path) -> list[str]:
         ConfigError: The file is missing or empty.
     """
     path = Path(path)
-    tokens = [line for line in path.read_text(encoding="utf-8").splitlines() if line] if path.is_file() else []
+    tokens = [line for line in read_text(path, "a token list").splitlines() if line] if path.is_file() else []
     if not tokens:
         raise ConfigError(f"token list {str(path)!r} is missing or empty; make it first")
     return tokens
@@ -99,10 +98,7 @@ def read_config(path: str | Path) -> dict:
         ConfigError: The file is missing or holds something else.
     """
     path = Path(path)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{str(path)!r} is not valid YAML: {str(error).splitlines()[0]}") from error
+    values = read_yaml(path, "a training configuration") if path.is_file() else None
     if not isinstance(values, dict) or "encoder" not in values:
         raise ConfigError(f"expected a training configuration with an encoder in {str(path)!r}; check the path")
     return values

@@ -11,6 +11,7 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import soundfile
@@ -18,6 +19,10 @@ import soxr
 
 from hfprobe.errors import AudioError
 from hfprobe.files import whole_file
+from hfprobe.plain import check_file
+
+if TYPE_CHECKING:
+    import torch
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +53,7 @@ class LoadedAudio:
         return len(self.waveform) / self.sampling_rate
 
 
-def load_audio(source, sampling_rate: int = 16000) -> LoadedAudio:
+def load_audio(source: str | Path | bytes | BinaryIO, sampling_rate: int = 16000) -> LoadedAudio:
     """Read a sound as mono float32 at a sampling rate.
 
     Args:
@@ -116,7 +121,7 @@ def load_audio(source, sampling_rate: int = 16000) -> LoadedAudio:
     return LoadedAudio(np.ascontiguousarray(waveform, dtype=np.float32), sampling_rate, tuple(notes))
 
 
-def save_audio(path, waveform, sampling_rate: int = 16000) -> tuple[str, ...]:
+def save_audio(path: str | Path, waveform: np.ndarray | torch.Tensor, sampling_rate: int = 16000) -> tuple[str, ...]:
     """Write mono 16-bit sound; the suffix gives the format. The file appears whole or not at all.
 
     Args:
@@ -152,7 +157,7 @@ def save_audio(path, waveform, sampling_rate: int = 16000) -> tuple[str, ...]:
     samples = samples.astype(np.float32)
     if not np.isfinite(samples).all():
         raise AudioError(f"{path.name}: cannot save NaN or infinite samples; check what made them")
-    notes = ()
+    notes: tuple[str, ...] = ()
     outside = int((np.abs(samples) > 1.0).sum())
     if outside:
         notes = (f"clipped {outside} of {len(samples)} samples (peak {np.abs(samples).max():.2f})",)
@@ -176,6 +181,7 @@ def _read_bytes(source) -> tuple[str, bytes]:
             raise AudioError(f"{name} does not exist; check the path", "missing")
         if os.path.isdir(source):
             raise AudioError(f"{name} is a folder; give one audio file")
+        check_file(source, "a sound", AudioError)
         data = Path(source).read_bytes()
     else:
         raise AudioError(f"audio must be a path, bytes or a binary file object, got {type(source).__name__}")

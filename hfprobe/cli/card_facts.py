@@ -7,9 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from hfprobe.errors import ConfigError, HfprobeError
+from hfprobe.plain import read_yaml, shown
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # Settings of `hfprobe train` that the bank itself does not record.
@@ -51,7 +50,7 @@ def shipped_about(kind: str, name: str):
     from hfprobe.encoders.auto import shipped_folder
     from hfprobe.reports.cards import About
 
-    content = yaml.safe_load((shipped_folder().parent / "about.yaml").read_text(encoding="utf-8"))
+    content = read_yaml(shipped_folder().parent / "about.yaml")
     return About.of(content[f"{kind}s"].get(name) or {})
 
 
@@ -65,11 +64,13 @@ def read_about(path: str):
     from hfprobe.reports.cards import About
 
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"--about {path!r} cannot be read ({reason}); give a YAML file of keys and texts") from error
-    return About.of(content if content is not None else {})
+        content = read_yaml(path)
+    except ConfigError as error:
+        raise ConfigError(f"--about cannot be read ({error}); give a YAML file of keys and texts") from error
+    try:
+        return About.of(content if content is not None else {})
+    except HfprobeError as error:
+        raise type(error)(f"--about {shown(path)}: {error}") from error
 
 
 def bank_facts(
@@ -179,8 +180,8 @@ def _places(source: str, encoder_source: str) -> dict[str, Any]:
 def _mapping(path: Path) -> dict[str, Any]:
     """A YAML file of keys and values; empty if it is missing or something else."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        content = read_yaml(path)
+    except ConfigError:
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hfprobe.cli.common import NOT_SETTINGS
+from hfprobe.errors import HfprobeError
+from hfprobe.plain import parse_yaml, read_text, reason, short
 
 
 def expand(make_parser: Callable[[], argparse.ArgumentParser], argv: list[str], command: str) -> list[str]:
@@ -41,7 +43,7 @@ def expand(make_parser: Callable[[], argparse.ArgumentParser], argv: list[str], 
     unknown = sorted(set(values) - set(actions))
     if unknown:
         valid = ", ".join(sorted(actions))
-        sub.error(f"--config {given['config']}: unknown keys {', '.join(unknown)}; valid keys: {valid}")
+        sub.error(f"--config {given['config']}: unknown keys {short(', '.join(unknown))}; valid keys: {valid}")
     positional: list[str] = []
     options: list[str] = []
     for name, value in values.items():
@@ -52,7 +54,7 @@ def expand(make_parser: Callable[[], argparse.ArgumentParser], argv: list[str], 
             positional += map(str, value if isinstance(value, list) else [value])
         elif action.nargs == 0:  # a switch: `const` is what it stands for
             if not isinstance(value, bool):
-                sub.error(f"--config {given['config']}: {name} must be true or false, got {value!r}")
+                sub.error(f"--config {given['config']}: {name} must be true or false, got {short(value)}")
             options += [action.option_strings[0]] if value == action.const else []
         else:
             options += _words(action, value)
@@ -64,14 +66,14 @@ def expand(make_parser: Callable[[], argparse.ArgumentParser], argv: list[str], 
 
 
 def _read(sub: argparse.ArgumentParser, path: str) -> dict[str, Any]:
-    import yaml
-
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        sub.error(f"--config {path}: {error.strerror}")
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        sub.error(f"--config {path}: not readable as YAML: {' '.join(str(error).split())}")
+        text = read_text(path, "options")
+    except HfprobeError as error:
+        sub.error(f"--config: not readable as YAML: {error}" if Path(path).is_file() else f"--config: {error}")
+    try:
+        values = parse_yaml(text)
+    except ValueError as error:
+        sub.error(f"--config {path}: not readable as YAML: {reason(error)}")
     if not isinstance(values, dict):
         sub.error(f"--config {path}: the file is not a table of options")
     return {str(name).replace("-", "_"): value for name, value in values.items()}

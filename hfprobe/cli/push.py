@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from hfprobe.errors import BankError, ConfigError
+from hfprobe.plain import read_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +76,7 @@ def _check_card(made: str | None, folder: Path) -> None:
     from hfprobe.probes.bank_push import CARD
     from hfprobe.reports.cards import validate_card
 
-    text = made if made is not None else (folder / CARD).read_text(encoding="utf-8")
+    text = made if made is not None else read_text(folder / CARD, "a model card")
     problems = validate_card(text, folder)
     if problems:
         more = f" (and {len(problems) - 1} more: {'; '.join(problems[1:])})" if len(problems) > 1 else ""

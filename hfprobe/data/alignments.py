@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hfprobe.errors import DatasetError
+from hfprobe.plain import read_bytes, short
 
 SILENCES = frozenset({"", "SIL", "SP", "SPN", "<EPS>", "<SIL>", "<UNK>", "NSN", "LAU"})
 # One phone in any of the usual sets: letters and IPA, a stress digit, Kaldi's place in the word (_B, _I, _E, _S).
@@ -140,16 +141,15 @@ def _segments(cells: Iterable[tuple[str, float, float]], kind: str, where: str) 
         if label in SILENCES or end == start:
             continue
         if not (math.isfinite(start) and math.isfinite(end) and 0 <= start < end):
-            raise DatasetError(f"{where}: expected 0 <= start < end in seconds, got {start} to {end} for {symbol!r}")
+            raise DatasetError(
+                f"{where}: expected 0 <= start < end in seconds, got {start} to {end} for {short(symbol)}"
+            )
         kept.append(Segment(label, start, end))
     return kept
 
 
 def _read(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DatasetError(f"alignment {str(path)!r} cannot be read: {error.strerror}; check the path") from error
+    data = read_bytes(path, "an alignment", DatasetError)
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         return data.decode(encoding)

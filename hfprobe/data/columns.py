@@ -135,8 +135,11 @@ def normal_row(row: dict, columns: dict[str, str], names: dict[str, list[str]], 
 def _inside(root: str | None, path: str | None) -> str | None:
     if root is None or not path:
         return None
-    folder = Path(root).resolve()
-    target = (folder / path).resolve()
+    try:
+        folder = Path(root).resolve()
+        target = (folder / path).resolve()
+    except (OSError, RuntimeError, ValueError):  # too long, a link to itself, a zero byte
+        return None
     return str(target) if target.is_relative_to(folder) else None
 
 

@@ -257,15 +257,24 @@ def load_corpus(spec: str) -> IterableDataset:
 
 
 def decode_row(row: dict, rng: np.random.Generator | None = None) -> np.ndarray:
-    """The waveform of a row: float32 ``(samples,)`` at 16 kHz.
+    """The waveform of a row.
 
     Args:
         row: A row of :func:`load_corpus`.
         rng: Draws the voice of a ``spoken:`` row; always the same voice without it.
 
+    Returns:
+        float32 ``(samples,)`` at 16 kHz.
+
     Raises:
         AudioError: The sound is empty, truncated, silent, NaN or too short.
         DatasetError: The text of an espeak row has nothing to say, or espeak-ng is missing.
+
+    Example:
+        >>> row = next(iter(load_corpus("espeak:test")))
+        >>> waveform = decode_row(row)
+        >>> waveform.dtype, waveform.ndim, len(waveform) > 16000
+        (dtype('float32'), 1, True)
     """
     if row.get("problem"):
         raise AudioError(f"{row['id']}: {row['problem']}", row["problem"])

@@ -14,6 +14,7 @@ from typing import Any
 from hfprobe.data.columns import check_columns, normal_fields
 from hfprobe.errors import DatasetError
 from hfprobe.network import call
+from hfprobe.plain import parse_json, read_bytes, read_text, reason, short
 
 SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3")
 METADATA = ("metadata.csv", "metadata.jsonl")
@@ -39,15 +40,20 @@ def _file_rows(items: list[str]) -> Iterator[dict]:
     for item in items:
         fields = json.loads(item)
         path = fields.pop("path")
-        try:
-            audio: bytes | str = remote_bytes(path) if path.startswith(REMOTE) else Path(path).read_bytes()
-        except FileNotFoundError:
-            audio = path  # decoding it says that the file is missing, and the row is counted
-        except OSError:
-            if path.startswith(REMOTE):
-                raise
-            audio = path
-        yield {**fields, "audio": audio}
+        yield {**fields, "audio": _bytes_or_path(path)}
+
+
+def _bytes_or_path(path: str) -> bytes | str:
+    """The file, or its path where it cannot be read: decoding says why, and the row is counted."""
+    try:
+        if path.startswith(REMOTE):
+            return remote_bytes(path)
+        # What is no regular file would wait, or never end.
+        return Path(path).read_bytes() if Path(path).is_file() else path
+    except OSError as error:
+        if path.startswith(REMOTE) and not isinstance(error, FileNotFoundError):
+            raise
+        return path
 
 
 def remote_bytes(url: str) -> bytes:
@@ -78,7 +84,7 @@ def audiofolder(folder: str, columns: Mapping[str, str]):
     root = existing(folder)
     paths = [PurePosixPath(p.relative_to(root).as_posix()) for p in root.rglob("*") if is_sound(p)]
     tables = [PurePosixPath(p.relative_to(root).as_posix()) for name in METADATA for p in root.rglob(name)]
-    items = sound_items(paths, tables, lambda p: (root / p).read_bytes(), columns, repr(folder))
+    items = sound_items(paths, tables, lambda p: read_bytes(root / p, "a table", DatasetError), columns, repr(folder))
     for item in items:
         item["path"] = str(root / item["path"])
     return from_files(items, repr(folder))
@@ -114,7 +120,7 @@ def sound_items(
     # A file that only the table knows is a row too: it is counted as missing.
     for name, row in known.items():
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise DatasetError(f"metadata of {source} names a file outside the folder: {name!r}; correct it")
+            raise DatasetError(f"metadata of {source} names a file outside the folder: {short(name)}; correct it")
         items.append({"path": name, "row": {"id": str(PurePosixPath(name).with_suffix("")), **row}})
     there = dict.fromkeys(column for item in items for column in item["row"])
     check_columns(columns, there, source)
@@ -127,17 +133,17 @@ def _metadata(table: PurePosixPath, data: bytes, source: str) -> list[dict]:
         if table.suffix == ".csv":
             rows = list(csv.DictReader(text.splitlines()))
         else:
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+            rows = [parse_json(line) for line in text.splitlines() if line.strip()]
         if all(isinstance(row, dict) and isinstance(row.get("file_name"), str) for row in rows):
             return rows
-        reason = "no column file_name"
+        why = "no column file_name"
     except (ValueError, csv.Error) as error:
-        reason = str(error)
-    raise DatasetError(f"{table} of {source} cannot be used ({reason}); it needs a row per file with its file_name")
+        why = reason(error)
+    raise DatasetError(f"{table} of {source} cannot be used ({why}); it needs a row per file with its file_name")
 
 
 def _table(path: Path) -> dict[str, str]:
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    lines = read_text(path, "a table of Kaldi's", DatasetError).splitlines() if path.is_file() else []
     return dict((line.split(maxsplit=1) + [""])[:2] for line in lines if line.strip())
 
 
@@ -150,7 +156,7 @@ def kaldi(folder: str, columns: Mapping[str, str]):
     pipes = [utterance for utterance, path in scp.items() if path.rstrip().endswith("|")]
     if pipes:
         raise DatasetError(
-            f"wav.scp entry {pipes[0]!r} is a shell command; hfprobe does not run it: write the files first"
+            f"wav.scp entry {short(pipes[0])} is a shell command; hfprobe does not run it: write the files first"
         )
     if (root / "segments").is_file():
         raise DatasetError(
@@ -159,8 +165,8 @@ def kaldi(folder: str, columns: Mapping[str, str]):
     first, path = next(iter(scp.items()))
     if not any(Path(path.strip()).is_file() for path in scp.values()):
         raise DatasetError(
-            f"wav.scp entry {first!r} names {path.strip()!r}, which does not exist (nor does any other of its "
-            f"{len(scp)}); paths start at the current folder"
+            f"wav.scp entry {short(first)} names {short(path.strip())}, which does not exist (nor does any other of "
+            f"its {len(scp)}); paths start at the current folder"
         )
     check_columns(columns, ("id", "text", "speaker", "gender"), repr(folder))
     items = []

@@ -22,6 +22,7 @@ from hfprobe.data.noise import CATEGORIES, SUFFIXES, NoiseCorpus, NoiseError, pa
 from hfprobe.errors import AudioError, DatasetError
 from hfprobe.files import write_whole
 from hfprobe.network import READING, call, passes, short
+from hfprobe.plain import read_json
 
 FILES = 100  # of each category and part: what a training needs, and a fifth of MUSAN to fetch
 
@@ -110,8 +111,9 @@ def _load(repository: str, revision: str | None, config: str | None, part: str, 
     info = call(lambda: HfApi().dataset_info(repository, revision=revision), f"opening {repository}")
     root = Path(constants.HF_HOME) / "hfprobe-noise" / repository.replace("/", "--") / (info.sha or "main")
     index = root / f"{config or 'noise'}-{part}-{files}.json"
-    if index.is_file():
-        return HubNoise(**_read_index(index), root=root, repository=repository, revision=info.sha)
+    kept = _read_index(index) if index.is_file() else None
+    if kept is not None:
+        return HubNoise(**kept, root=root, repository=repository, revision=info.sha)
     found: list[_Listed] = []
     sounds: dict[str, str] = {}
     for url, kind, of in _data_files(repository, info.sha, config):
@@ -144,9 +146,13 @@ def _load(repository: str, revision: str | None, config: str | None, part: str, 
     return HubNoise(wanted, root, refused, repository, info.sha, sounds)
 
 
-def _read_index(index: Path) -> dict:
-    content = json.loads(index.read_text(encoding="utf-8"))
-    return {"files": {c: tuple(names) for c, names in content["files"].items()}, "refused": content["refused"]}
+def _read_index(index: Path) -> dict | None:
+    """What was kept of an earlier look; None where it is damaged, so that it is looked for again."""
+    try:
+        content = read_json(index, "an index of noise", DatasetError)
+        return {"files": {c: tuple(names) for c, names in content["files"].items()}, "refused": content["refused"]}
+    except (DatasetError, LookupError, TypeError, AttributeError):
+        return None
 
 
 def _data_files(repository: str, sha: str, config: str | None) -> Iterator[tuple[str, str, str]]:

@@ -25,6 +25,7 @@ from hfprobe.data.locations import data_folder, local_noise
 from hfprobe.errors import DatasetError
 
 SAMPLING_RATE = 16000
+LOWEST_RATE, HIGHEST_RATE = 1000, 768_000  # what else a header says is broken
 MUSAN = "hub:corypaik/musan"
 CATEGORIES = ("noise", "music", "speech")
 SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3")
@@ -86,17 +87,38 @@ class NoiseCorpus:
         return by_reason(self.refused)
 
     def path_of(self, name: str) -> Path:
-        """Where a file lies; a corpus of the Hub fetches it."""
+        """Where a file lies; a corpus of the Hub fetches it.
+
+        Args:
+            name: Name of the file, as in ``files``.
+
+        Returns:
+            Its path.
+        """
         return self.root / name
 
     def read(self, name: str, start: float, samples: int) -> np.ndarray:
-        """``samples`` samples of one file from ``start`` (fraction of the file), looped where it ends too soon."""
+        """A stretch of one file, looped where the file ends too soon.
+
+        Args:
+            name: Name of the file, as in ``files``.
+            start: Where to begin, as a fraction of the file.
+            samples: Length wanted, at 16 kHz.
+
+        Returns:
+            float32 ``(samples,)``.
+
+        Raises:
+            NoiseError: The file is missing or cannot be read.
+        """
         if self.root is None:
             return generate(name, start, samples)
         path = self.path_of(name)
         try:
+            if path.exists() and not path.is_file():  # a named pipe would wait
+                raise NoiseError(f"noise file {name!r} is no regular file; remove or replace it", name, "unreadable")
             return self._read_file(name, path, start, samples)
-        except sf.LibsndfileError as error:
+        except (sf.LibsndfileError, OSError) as error:
             there = path.is_file()
             state = "is not readable as audio" if there else "is not there any more"
             reason = "unreadable" if there else "missing"
@@ -105,6 +127,9 @@ class NoiseCorpus:
     def _read_file(self, name: str, path: Path, start: float, samples: int) -> np.ndarray:
         with sf.SoundFile(str(path)) as file:
             total = file.frames
+            if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
+                found = f"says that it has {file.samplerate} samples per second"
+                raise NoiseError(f"noise file {name!r} {found}; remove or replace it", name, "unreadable")
             wanted = -(-samples * file.samplerate // SAMPLING_RATE) + 1
             first = int(start * max(total - wanted, 0)) if total > wanted else int(start * total)
             file.seek(first)
@@ -117,10 +142,23 @@ class NoiseCorpus:
             piece = soxr.resample(piece, rate, SAMPLING_RATE)
         if len(piece) == 0:
             raise NoiseError(f"noise file {name!r} holds no samples; remove it from the noise folder", name, "empty")
+        if not np.isfinite(piece).all():
+            raise NoiseError(f"noise file {name!r} holds NaN or infinite samples; remove or replace it", name, "nan")
         return np.resize(piece, samples)  # np.resize repeats the piece
 
     def noise(self, draw: NoiseDraw, samples: int) -> np.ndarray:
-        """The noise of a draw, before scaling: babble voices have equal power. float32 ``(samples,)``."""
+        """The noise of a draw, before scaling: babble voices have equal power.
+
+        Args:
+            draw: Which files, and from where.
+            samples: Length wanted, at 16 kHz.
+
+        Returns:
+            float32 ``(samples,)``.
+
+        Raises:
+            NoiseError: A file is missing, cannot be read, is silent or holds NaN.
+        """
         total = np.zeros(samples, dtype=np.float32)
         for name, start in draw.parts:
             piece = self.read(name, start, samples)
@@ -137,7 +175,15 @@ class NoiseCorpus:
         return total
 
     def apply(self, waveform: np.ndarray, draw: NoiseDraw | None) -> np.ndarray:
-        """Add the noise of ``draw`` (``None``: nothing) to a float32 ``(samples,)`` waveform, which is not changed."""
+        """Add the noise of a draw to a waveform.
+
+        Args:
+            waveform: float32 ``(samples,)`` at 16 kHz; not changed.
+            draw: The noise and its SNR; nothing is added where None.
+
+        Returns:
+            float32 ``(samples,)``.
+        """
         if draw is None:
             return waveform
         noise = torch.from_numpy(self.noise(draw, len(waveform)))
@@ -183,7 +229,17 @@ class NoiseRecipe:
     clean_share: float = 0.25
 
     def draw(self, corpus: NoiseCorpus, rng: np.random.Generator) -> NoiseDraw | None:
-        """Draw category, files and SNR; ``None`` means clean.
+        """Draw category, files and SNR.
+
+        Args:
+            corpus: Noise corpus.
+            rng: Source of all that is drawn.
+
+        Returns:
+            The draw; None means clean.
+
+        Raises:
+            DatasetError: The corpus has no file of any category of the recipe.
 
         Example:
             >>> corpus = load_noise("generated", part="train")
@@ -203,7 +259,20 @@ class NoiseRecipe:
     def draw_at(
         self, corpus: NoiseCorpus, rng: np.random.Generator, snr_db: float, category: str = "noise"
     ) -> NoiseDraw:
-        """Draw files at a fixed SNR, for test conditions. ``category`` may be ``"any"``."""
+        """Draw files at a fixed SNR, for test conditions.
+
+        Args:
+            corpus: Noise corpus.
+            rng: Source of all that is drawn.
+            snr_db: SNR in dB.
+            category: ``"noise"``, ``"music"``, ``"speech"``, or ``"any"``.
+
+        Returns:
+            The draw.
+
+        Raises:
+            DatasetError: The corpus has no file of this category.
+        """
         usable = [name for name, _, _ in self.snr_ranges if corpus.files.get(name)]
         if category == "any":
             category = usable[rng.integers(len(usable))]
@@ -235,6 +304,9 @@ def load_noise(source: str | Path | None = None, part: str = "train") -> NoiseCo
             that one on the Hub; ``"generated"`` for noise that is computed (needs no files); or ``None`` for the noise
             of the data folder, and generated noise where there is none.
         part: ``"train"``, ``"test"`` (every third file of each category in name order; disjoint) or ``"all"``.
+
+    Returns:
+        The corpus; its files are read when they are used.
 
     Raises:
         DatasetError: The folder is missing or has no audio in MUSAN's layout, ``part`` is unknown, or the Hub cannot be

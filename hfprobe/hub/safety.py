@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hfprobe.errors import HfprobeError, HubError
+from hfprobe.plain import check_file
 
 JSON_LIMIT = 4_000_000  # bytes; the settings of a model are some kB, a vocabulary some hundred
 HEADER_LIMIT = 4_000_000  # bytes; 100 per tensor
@@ -61,7 +62,10 @@ def check_inside(path: Path, folder: Path) -> Path:
     Raises:
         HubError: It leads out of the folder.
     """
-    real, root = path.resolve(), folder.resolve()
+    try:
+        real, root = path.resolve(), folder.resolve()
+    except (OSError, RuntimeError) as problem:  # a link to itself is a RuntimeError
+        raise HubError(f"expected {path.name} in {folder}, it is a link that leads nowhere: put it there") from problem
     allowed = [root]
     parts = root.parts
     if "snapshots" in parts:
@@ -88,7 +92,10 @@ def read_json(path: Path, error: type[HfprobeError] = HubError, limit: int = JSO
         size = path.stat().st_size
         if size > limit:
             raise error(f"expected at most {limit:,} bytes in {path}, got {size:,}; do not use this repository")
+        check_file(path, "JSON", error)
         content = json.loads(path.read_text(encoding="utf-8"))
+    except HfprobeError:
+        raise
     except FileNotFoundError as problem:
         raise error(f"expected {path}, found no such file; save or download it again") from problem
     except RecursionError as problem:
@@ -157,6 +164,7 @@ def read_header(
 
     try:
         size = path.stat().st_size
+        check_file(path, "safetensors", error)
         with open(path, "rb") as file:
             start = file.read(8)
             # A header of 640 bytes starts like a pickle too, but then come zeros, which no pickle has there.

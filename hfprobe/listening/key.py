@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from hfprobe.errors import HfprobeError
 from hfprobe.listening.design import Cell
 from hfprobe.listening.make import KEY_FORMAT, KEY_VERSION
+from hfprobe.plain import parse_json, read_text, reason, short
 
 
 class ListeningError(HfprobeError):
@@ -71,11 +71,13 @@ def read_key(path: str | Path) -> Key:
     content = read_json(path, "key")
     name = Path(path).name
     if content.get("format") != KEY_FORMAT:
-        raise ListeningError(f"{name} is not a key (format {content.get('format')!r}); give the key.json of the test")
+        raise ListeningError(
+            f"{name} is not a key (format {short(content.get('format'))}); give the key.json of the test"
+        )
     if content.get("version") != KEY_VERSION:
         raise ListeningError(
-            f"{name}: expected version {KEY_VERSION} of the key, got {content.get('version')!r}; use the hfprobe that "
-            "made it"
+            f"{name}: expected version {KEY_VERSION} of the key, got {short(content.get('version'))}; use the hfprobe "
+            "that made it"
         )
     try:
         items = {
@@ -91,8 +93,8 @@ def read_key(path: str | Path) -> Key:
             for item, entry in content["items"].items()
         }
         return Key(str(content["test"]), str(content["kind"]), items, int(content["seed"]), content.get("settings"))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        why = f"{type(error).__name__}: {error}"
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        why = f"{type(error).__name__}: {reason(error)}"
         raise ListeningError(f"{name} is damaged ({why}); take it from where it was made") from error
 
 
@@ -104,11 +106,12 @@ def read_json(path: str | Path, what: str) -> dict[str, Any]:
     """
     name = Path(path).name
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise ListeningError(f"cannot read {name}: {error.strerror}; check the path") from error
-    except (UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise ListeningError(f"{name} is not valid JSON ({error}), maybe cut off; ask for the {what} again") from error
+        content = parse_json(read_text(path, f"the {what}", ListeningError, encoding="utf-8-sig"))
+    except ListeningError:
+        raise
+    except ValueError as error:
+        why = reason(error)
+        raise ListeningError(f"{name} is not valid JSON ({why}), maybe cut off; ask for the {what} again") from error
     if not isinstance(content, dict):
         kind = type(content).__name__
         raise ListeningError(f"{name} holds a {kind}, not the {what} of a listening test; check the file")

@@ -21,6 +21,7 @@ from hfprobe.audio import load_audio, mel_spectrogram
 from hfprobe.data import NoiseCorpus
 from hfprobe.errors import AudioError, ConfigError, HfprobeError
 from hfprobe.listening.design import ANY, NATURAL, Cell, Sound
+from hfprobe.plain import read_text, reason, short
 from hfprobe.results import CONDITION
 from hfprobe.vocoders import Vocoder
 
@@ -204,14 +205,14 @@ class FileSounds:
                 raise ConfigError(f"{where}: the column {empty!r} is empty; fill it in")
             path, speaker, layer, condition, utterance = (row[name].strip() for name in COLUMNS)
             if not CONDITION.fullmatch(condition):
-                raise ConfigError(f"{where}: condition must be like clean or noise@10dB, got {condition!r}")
+                raise ConfigError(f"{where}: condition must be like clean or noise@10dB, got {short(condition)}")
             encoder = ANY if layer in ("input", "ceiling") else (row.get("encoder") or "").strip() or "sounds"
             sound = Sound(Cell(encoder, layer, condition), speaker, utterance)
             place = (self.folder / path).resolve()
             if not place.is_relative_to(self.folder):
-                raise ConfigError(f"{where}: {path!r} is outside the manifest's folder; move it there")
+                raise ConfigError(f"{where}: {short(path)} is outside the manifest's folder; move it there")
             if sound in self.files:
-                raise ConfigError(f"{where}: {speaker} / {utterance} is there twice; list it once")
+                raise ConfigError(f"{where}: {short(speaker)} / {short(utterance)} is there twice; list it once")
             self.files[sound] = place
         self._by_cell: dict[Cell, dict[str, list[str]]] = {}
         for sound in self.files:
@@ -233,16 +234,16 @@ class FileSounds:
 
     @staticmethod
     def _rows(manifest: Path) -> list[dict[str, str]]:
-        try:
-            text = manifest.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            why = type(error).__name__
-            raise ConfigError(f"cannot read {manifest.name} ({why}); give a CSV file in UTF-8") from error
+        text = read_text(manifest, "a CSV file", encoding="utf-8-sig")
         reader = csv.DictReader(text.splitlines())
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+        try:
+            found, rows = reader.fieldnames or (), list(reader)
+        except csv.Error as error:
+            raise ConfigError(f"{manifest.name} is no CSV file ({reason(error)}); save it as CSV") from error
+        missing = [name for name in COLUMNS if name not in found]
         if missing:
             raise ConfigError(f"{manifest.name} lacks the columns {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
-        return list(reader)
+        return rows
 
     def utterances(self, cell: Cell) -> Mapping[str, Sequence[str]]:
         """Utterances by speaker that are there as files."""

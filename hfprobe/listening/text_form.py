@@ -17,6 +17,7 @@ from typing import NamedTuple
 from hfprobe.listening.answers import Sheet
 from hfprobe.listening.design import Cell
 from hfprobe.listening.key import Key, KeyItem, ListeningError
+from hfprobe.plain import read_text, short
 
 SIDES = ("A", "B")
 # Layers of the kit's folders musan-layer-N-... (VGG-LSTM, trained with noise), as the paper calls them.
@@ -58,12 +59,12 @@ def read_text_key(paths: Sequence[str | Path]) -> Key:
     names = [name for name, _ in named]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
-        raise ListeningError(f"the key has item {twice!r} twice; keep one line per item")
+        raise ListeningError(f"the key has item {short(twice)} twice; keep one line per item")
     where = ", ".join(Path(path).name for path in paths)
     sides = read_sides([line.answer for _, line in named], where)
     unknown = next((name for name, side in zip(names, sides, strict=True) if side is None), None)
     if unknown:
-        raise ListeningError(f"the key has no answer for item {unknown!r}; fill it in")
+        raise ListeningError(f"the key has no answer for item {short(unknown)}; fill it in")
     # In order of depth where layers are numbered, so that tables and figures are.
     order = sorted(range(len(named)), key=lambda place: named[place][1].depth)
     items = {names[i]: KeyItem("test", named[i][1].cell, SIDES, sides[i]) for i in order}
@@ -94,7 +95,9 @@ def read_text_sheet(path: str | Path, key: Key) -> Sheet:
         item = places[number] if line.item is None else line.item
         item = item if item in key.items else by_place.get(item, item)
         if item not in key.items:
-            raise ListeningError(f"{name}: the key has no item {item!r}; check the name, or give the key that fits")
+            raise ListeningError(
+                f"{name}: the key has no item {short(item)}; check the name, or give the key that fits"
+            )
         if item in sheet.answers:
             again += 1
         elif side is None:
@@ -135,7 +138,7 @@ def read_sides(answers: Sequence[str], where: str, first: str | None = None) -> 
         if answer not in numbering:
             raise ListeningError(
                 f"{where}: expected answers A or B, 0 or 1, or 1 or 2, and one way throughout, got "
-                f"{', '.join(sorted(given)[:6])}; correct {answer!r}"
+                f"{', '.join(map(short, sorted(given)[:6]))}; correct {short(answer)}"
             )
     return [SIDES[numbering.index(answer)] if answer in given else None for answer in written]
 
@@ -150,12 +153,7 @@ def _numbering(answers: Sequence[str]) -> str | None:
 
 def _lines(path: str | Path) -> list[Line]:
     name = Path(path).name
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ListeningError(f"cannot read {name}: {error.strerror}; check the path") from error
-    except UnicodeDecodeError as error:
-        raise ListeningError(f"{name} is no text in UTF-8; give lines of 'item answer'") from error
+    text = read_text(path, "lines of 'item answer'", ListeningError, encoding="utf-8-sig")
     rows = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
     rows = [(number, line) for number, line in rows if line and not line.startswith("#")]
     if not rows:

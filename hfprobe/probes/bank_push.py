@@ -11,8 +11,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
+from hfprobe.errors import BankError
 from hfprobe.hub.safety import check_inside, read_header
 from hfprobe.hub.upload import Pushed, push
+from hfprobe.plain import read_text
 from hfprobe.probes.bank_files import INDEX, LAYER_FILES, LAYER_NAME, RANDOM, check_files
 from hfprobe.probes.bank_index import files_of, read_index
 from hfprobe.probes.bank_source import bank_errors
@@ -63,7 +65,7 @@ def open_bank_folder(folder: str | Path, card: str | None = None) -> BankFolder:
         twin = read_index(folder / RANDOM, index["kind"])
         files += [f"{RANDOM}/{file}" for file in (INDEX, *_whole(folder / RANDOM, twin))]
     if card is None and (folder / CARD).is_file():
-        card = (folder / CARD).read_text(encoding="utf-8")
+        card = read_text(folder / CARD, "a model card", BankError)
         files.insert(0, CARD)
     files += [file for file in linked_files(card or "", folder) if file not in files]
     with bank_errors():

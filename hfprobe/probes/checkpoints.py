@@ -19,7 +19,6 @@ import os
 import random
 import shutil
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,9 @@ from safetensors.torch import load_file, save
 
 from hfprobe.errors import BankError, ConfigError
 from hfprobe.files import clear_unfinished
+from hfprobe.hub.pickled import read_pickled
+from hfprobe.hub.safety import read_header
+from hfprobe.plain import read_json, reason, shown
 
 KEEP = 2
 _ARRAY = "__ndarray__"
@@ -204,22 +206,16 @@ def read(folder: Path, rank: int) -> tuple[dict, dict[str, torch.Tensor], dict, 
         BankError: If a file is missing or broken.
     """
     try:
-        trainer = json.loads((folder / "trainer.json").read_text(encoding="utf-8"))
+        trainer = read_json(folder / "trainer.json", error=BankError)
+        read_header(folder / "probes.safetensors", BankError)
         tensors = load_file(folder / "probes.safetensors")
-        optimizer = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
-        local = torch.load(folder / f"rank-{rank}.pt", map_location="cpu", weights_only=True)
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-        EOFError,
-        LookupError,
-        UnpicklingError,
-        SafetensorError,
-    ) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        optimizer = read_pickled(folder / "optimizer.pt", "the optimizer's state", BankError)
+        local = read_pickled(folder / f"rank-{rank}.pt", "the state of a process", BankError)
+        if not all(isinstance(part, dict) for part in (trainer, optimizer, local)):
+            raise ValueError("a part is not keys and values")
+        return trainer, tensors, optimizer, from_plain(local)
+    except (OSError, ValueError, TypeError, AttributeError, RuntimeError, LookupError, SafetensorError) as error:
         raise BankError(
-            f"expected a complete checkpoint in {folder}, got: {reason}; remove that folder "
+            f"expected a complete checkpoint in {shown(folder)}, got: {reason(error)}; remove that folder "
             "to resume from the one before, or start again with resume=False"
         ) from error
-    return trainer, tensors, optimizer, from_plain(local)

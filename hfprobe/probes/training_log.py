@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from hfprobe.files import write_whole
+from hfprobe.plain import parse_json, read_bytes
 
 LOG = "train_log.jsonl"
 
@@ -16,9 +17,14 @@ def cut_log(folder: Path, step: int) -> None:
     Args:
         folder: Where `LOG` lies, or will lie.
         step: Steps already taken.
+
+    Raises:
+        ConfigError: It is no regular file, or cannot be read.
     """
     log = folder / LOG
-    lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.exists() else []
+    data = read_bytes(log, "the log of a training") if log.exists() else b""
+    # A line that is damaged, even down to its encoding, is dropped like one that was cut off.
+    lines = data.decode("utf-8", errors="replace").splitlines(keepends=True)
     write_whole(log, "".join(line for line in lines if 0 < _step_of(line) <= step))
 
 
@@ -37,6 +43,6 @@ def add_line(folder: Path, **values: object) -> None:
 def _step_of(line: str) -> int:
     """Step of a line; -1 for a line that an interrupted write left damaged."""
     try:
-        return int(json.loads(line)["step"]) if line.endswith("\n") else -1
-    except (ValueError, KeyError, TypeError):
+        return int(parse_json(line)["step"]) if line.endswith("\n") else -1
+    except (ValueError, LookupError, TypeError, OverflowError):
         return -1

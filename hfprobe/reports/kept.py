@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from hfprobe.files import write_whole
-from hfprobe.plain import parse_json, read_text, reason
+from hfprobe.plain import check_file, parse_json, read_text, reason
 from hfprobe.reports.encode import encode_audio
 from hfprobe.reports.model import Clip, ConditionView, ReportError, UtteranceView, as_number
 
@@ -64,13 +65,26 @@ def mel_bytes(mel: np.ndarray) -> bytes:
 
 
 def read_mel(file: Any) -> np.ndarray:
-    """What `mel_bytes` wrote, within half a `STEP`."""
+    """What `mel_bytes` wrote, within half a `STEP`.
+
+    Raises:
+        ReportError: It is no grey PNG.
+    """
     from PIL import Image
 
-    with Image.open(file, formats=("PNG",)) as image:
-        if image.mode != "L":
-            raise ReportError(f"a kept mel-spectrogram must be a grey PNG, got mode {image.mode}; make the run again")
-        levels = np.asarray(image)
+    if isinstance(file, str | Path):
+        check_file(file, "a kept mel-spectrogram", ReportError)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)  # at most 90 million pixels
+            with Image.open(file, formats=("PNG",)) as image:
+                mode = image.mode
+                levels = np.asarray(image) if mode == "L" else None
+    except (OSError, ValueError, SyntaxError, LookupError, Warning, Image.DecompressionBombError) as error:
+        why = reason(error)
+        raise ReportError(f"a kept mel-spectrogram is not readable as PNG ({why}); make the run again") from error
+    if levels is None:
+        raise ReportError(f"a kept mel-spectrogram must be a grey PNG, got mode {mode}; make the run again")
     return levels[::-1].T.astype(np.float32) * STEP + LOWEST
 
 

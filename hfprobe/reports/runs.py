@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hfprobe.plain import read_json, reason
 from hfprobe.reports.kept import FOLDER, INDEX, read_index, read_sounds
 from hfprobe.reports.model import (
     REFERENCE_LAYERS,
@@ -153,7 +153,7 @@ def load_runs(paths: Sequence[str | Path]) -> tuple[Run, ...]:
         folder, index = (None, None) if Path(path).is_file() else (Path(path), read_index(path))
         try:
             results = None if index is not None and file.name == INDEX else Results.from_json(file)
-        except (ResultsError, RecursionError) as error:
+        except ResultsError as error:
             raise ReportError(f"run {str(path)!r}: {error}") from error
         sounds = read_sounds(path) if index is not None else ()
         if results is None:
@@ -161,9 +161,7 @@ def load_runs(paths: Sequence[str | Path]) -> tuple[Run, ...]:
         if not results.rows and not sounds:
             raise ReportError(f"run {str(path)!r} holds no rows; measure something first")
         runs.append(run_of(_name(file, files), results, sounds, _differences(folder), folder))
-    if not any(
-        run.sounds or run.pairs or any(row.layer not in REFERENCE_LAYERS for row in run.rows) for run in runs
-    ):
+    if not any(run.sounds or run.pairs or any(row.layer not in REFERENCE_LAYERS for row in run.rows) for run in runs):
         raise ReportError(
             f"no row of {', '.join(repr(str(path)) for path in paths)} is about a layer (only "
             f"{', '.join(REFERENCE_LAYERS)}); give a run of hfprobe evaluate, classify, untangle or others"
@@ -219,10 +217,12 @@ def _differences(folder: Path | None) -> tuple[Mapping[str, Any], ...]:
     if path is None or not path.is_file():
         return ()
     try:
-        return tuple(_difference(line) for line in json.loads(path.read_text(encoding="utf-8"))["differences"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        content = read_json(path, "paired differences", ReportError)
+        return tuple(_difference(line) for line in content["differences"])
+    except (ValueError, LookupError, TypeError, OverflowError) as error:
         raise ReportError(
-            f"differences.json of run {str(folder)!r} is not as hfprobe evaluate writes it ({error}); make it again"
+            f"differences.json of run {str(folder)!r} is not as hfprobe evaluate writes it ({reason(error)}); "
+            "make it again"
         ) from error
 
 

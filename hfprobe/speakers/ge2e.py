@@ -14,13 +14,14 @@ import importlib.util
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 
 import numpy as np
 import torch
 from torch import nn
 
 from hfprobe.errors import EncoderError
+from hfprobe.hub.pickled import read_pickled
+from hfprobe.plain import line
 from hfprobe.speakers.base import SAMPLING_RATE, SpeakerEncoder
 from hfprobe.speakers.vad import raise_volume, shorten_pauses
 
@@ -201,19 +202,16 @@ def load_ge2e(weights: str | None = None, vad: bool = True) -> GE2E:
         EncoderError: If the file is missing, broken, or holds other weights.
     """
     path = Path(weights) if weights else packaged_weights()
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, LookupError, UnpicklingError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise EncoderError(f"expected GE2E weights in {path}, got: {reason}; install resemblyzer again") from error
+    content = read_pickled(path, "GE2E weights", advice="install resemblyzer again")
     state = content.get("model_state") if isinstance(content, dict) else None
     encoder = GE2E(vad=vad)
     wanted = {name: value.shape for name, value in encoder.state_dict().items()}
-    found = {name: value.shape for name, value in (state or {}).items() if name not in LOSS_KEYS}
+    state = state if isinstance(state, dict) else {}
+    found = {name: getattr(value, "shape", None) for name, value in state.items() if name not in LOSS_KEYS}
     if found != wanted:
-        differing = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+        differing = sorted(str(name) for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
         raise EncoderError(
-            f"expected the weights of GE2E in {path}, these differ or are missing: {', '.join(differing)}; "
+            f"expected the weights of GE2E in {path}, these differ or are missing: {line(', '.join(differing))}; "
             "use Resemblyzer's pretrained.pt"
         )
     encoder.load_state_dict({name: value for name, value in state.items() if name not in LOSS_KEYS})

@@ -9,7 +9,6 @@ Sources: Desplanques et al., "ECAPA-TDNN" (2020, arXiv 2005.07143); Snyder et al
 from __future__ import annotations
 
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -17,6 +16,8 @@ from torch import nn
 
 from hfprobe.encoders.speechbrain import forget_lazy_modules
 from hfprobe.errors import EncoderError
+from hfprobe.hub.pickled import read_pickled
+from hfprobe.plain import line
 from hfprobe.speakers.base import SAMPLING_RATE
 from hfprobe.speakers.fetch import model_folder
 from hfprobe.speakers.speechbrain_settings import HYPERPARAMS, arguments, read_settings
@@ -172,11 +173,7 @@ def _no_noise(shape: torch.Size, device: Any = "cpu") -> torch.Tensor:
 
 def _fill(model: nn.Module, file: Path) -> None:
     """Load a state dictionary, strictly and as tensors only."""
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, LookupError, UnpicklingError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise EncoderError(f"expected plain weights in {file}, got: {reason}; download the file again") from error
+    state = read_pickled(file, advice="download the file again")
     wanted = {key: value.shape for key, value in model.state_dict().items()}
     found = {key: getattr(value, "shape", None) for key, value in (state if isinstance(state, dict) else {}).items()}
     if found != wanted:
@@ -184,6 +181,6 @@ def _fill(model: nn.Module, file: Path) -> None:
         more = ", ..." if len(differing) > 5 else ""
         raise EncoderError(
             f"expected the weights that {HYPERPARAMS} describes in {file}, these differ or are missing: "
-            f"{', '.join(differing[:5])}{more}; use the files of one model"
+            f"{line(', '.join(differing[:5]))}{more}; use the files of one model"
         )
     model.load_state_dict(state)

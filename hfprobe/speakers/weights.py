@@ -10,6 +10,8 @@ from safetensors.torch import save_file
 
 from hfprobe.errors import EncoderError
 from hfprobe.files import whole_file
+from hfprobe.hub.safety import read_header
+from hfprobe.plain import line, reason
 from hfprobe.speakers.keras_weights import TRAINABLE, read_keras
 from hfprobe.speakers.thinresnet import ThinResNet
 
@@ -76,6 +78,7 @@ def _wanted(encoder: ThinResNet) -> dict[str, torch.Tensor]:
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     wanted = {key: list(value.shape) for key, value in _wanted(ThinResNet()).items()}
+    read_header(Path(path), EncoderError)
     try:
         with safe_open(path, framework="pt") as file:
             found = {key: file.get_slice(key).get_shape() for key in file.keys()}
@@ -84,8 +87,8 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
                 more = ", ..." if len(differing) > 5 else ""
                 raise EncoderError(
                     f"expected the weights of ThinResNet in {path}, these differ or are missing: "
-                    f"{', '.join(differing[:5])}{more}; {HOW_TO_GET}"
+                    f"{line(', '.join(differing[:5]))}{more}; {HOW_TO_GET}"
                 )
             return {key: file.get_tensor(key).float() for key in wanted}
-    except (SafetensorError, OSError) as error:
-        raise EncoderError(f"expected safetensors in {path}, got: {error}; download the file again") from error
+    except (SafetensorError, OSError, RuntimeError, LookupError) as error:
+        raise EncoderError(f"expected safetensors in {path}, got: {reason(error)}; download the file again") from error

@@ -7,7 +7,6 @@ missing ones at random).
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 from torch import nn
 
 from hfprobe.errors import EncoderError
+from hfprobe.plain import read_json
 from hfprobe.speakers.base import SAMPLING_RATE
 from hfprobe.speakers.fetch import model_folder
 from hfprobe.speakers.whole import WholeClipEncoder
@@ -155,10 +155,7 @@ def _build(settings: dict[str, Any], folder: Path, weights: str) -> nn.Module:
 def _json(file: Path, optional: bool = False) -> dict[str, Any]:
     if optional and not file.is_file():
         return {}
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EncoderError(f"expected settings in {file}, could not read them: {error}") from error
+    content = read_json(file, "settings", EncoderError)
     if not isinstance(content, dict):
         raise EncoderError(f"expected a dictionary in {file}, got {type(content).__name__}; download it again")
     return content

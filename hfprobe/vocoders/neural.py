@@ -9,12 +9,13 @@ into sound anew. This works for any mel settings, and the ceiling goes the same 
 from __future__ import annotations
 
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 
 from hfprobe.audio import MelConfig
 from hfprobe.errors import EncoderError
+from hfprobe.hub.pickled import read_pickled
+from hfprobe.plain import reason, short
 from hfprobe.speakers.fetch import model_folder
 from hfprobe.speakers.speechbrain_settings import read_settings
 from hfprobe.vocoders.base import GriffinLim
@@ -142,7 +143,7 @@ class SpeechBrainHifiGan(_SecondPass):
         chosen = {name: given.get(name, value) for name, value in GENERATOR.items()}
         for name, value in chosen.items():
             if type(value) is not type(GENERATOR[name]):
-                raise EncoderError(f"expected {name} like {GENERATOR[name]!r} in {folder}, got {value!r}")
+                raise EncoderError(f"expected {name} like {GENERATOR[name]!r} in {folder}, got {short(value)}")
         hop = 1
         for factor in chosen["upsample_factors"]:
             hop *= factor
@@ -152,10 +153,11 @@ class SpeechBrainHifiGan(_SecondPass):
             )
         self.network = HifiganGenerator(**chosen)
         try:
-            self.network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        except (OSError, RuntimeError, TypeError, ValueError, EOFError, UnpicklingError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise EncoderError(f"expected the generator's tensors in {weights}: {reason}") from error
+            self.network.load_state_dict(read_pickled(weights, "the generator's tensors"))
+        except EncoderError:
+            raise
+        except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+            raise EncoderError(f"expected the generator's tensors in {weights}: {reason(error)}") from error
         self.network.remove_weight_norm()
         self.padding = chosen["inference_padding"] * HOP
         self.to(self.device).eval()

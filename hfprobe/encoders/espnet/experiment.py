@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from hfprobe.encoders.espnet.archive import is_safe_member
 from hfprobe.errors import EncoderError
+from hfprobe.hub.pickled import read_pickled
 from hfprobe.hub.safety import read_header
+from hfprobe.plain import read_text, read_yaml, reason, short
 
 CONFIG_NAME = "config.yaml"
 META_NAME = "meta.yaml"
@@ -52,10 +51,10 @@ class Experiment:
         if isinstance(listed, str):
             source = next((path for path in (self.folder / listed, Path(listed)) if path.is_file()), None)
             if source is None:
-                raise EncoderError(f"token_list of {self.folder} names a missing file: put {listed} there")
-            listed = source.read_text(encoding="utf-8").splitlines()
+                raise EncoderError(f"token_list of {self.folder} names a missing file: put {short(listed)} there")
+            listed = read_text(source, "a token list", EncoderError).splitlines()
         if not isinstance(listed, list) or not listed:
-            raise EncoderError(f"expected a token_list in the configuration in {self.folder}, got {listed!r}")
+            raise EncoderError(f"expected a token_list in the configuration in {self.folder}, got {short(listed)}")
         return tuple(str(token) for token in listed)
 
 
@@ -155,15 +154,14 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     Raises:
         EncoderError: If the file is damaged, or is a training checkpoint instead of weights.
     """
-    try:
-        if file.suffix == ".safetensors":
-            read_header(file, EncoderError)
+    if file.suffix == ".safetensors":
+        read_header(file, EncoderError)
+        try:
             state = load_file(file)
-        else:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise EncoderError(f"expected plain weights in {file}, could not read them: {reason}") from error
+        except (SafetensorError, RuntimeError, OSError, LookupError) as error:
+            raise EncoderError(f"expected plain weights in {file}, could not read them: {reason(error)}") from error
+    else:
+        state = read_pickled(file)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise EncoderError(
             f"expected a dictionary of tensors in {file}, got something else: "
@@ -178,11 +176,7 @@ def _candidates(folder: Path) -> list[Path]:
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise EncoderError(f"expected YAML in {file}, could not read it: {reason}") from error
+    content = read_yaml(file, "YAML", EncoderError)
     if not isinstance(content, dict):
         kind = type(content).__name__
         raise EncoderError(f"expected a mapping in {file}, got {kind}: is it an ESPnet file?")

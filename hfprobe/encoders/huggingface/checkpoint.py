@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import pickle
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hfprobe.errors import EncoderError
+from hfprobe.hub.pickled import read_pickled
 from hfprobe.hub.safety import read_header
+from hfprobe.plain import line, read_json, reason, short
 
 # In the order in which they are looked for.
 WEIGHT_FILES = (
@@ -50,12 +50,19 @@ def find_weight_files(folder: Path, weights: str | None = None) -> list[Path]:
     if file.suffix != ".json":
         return [file]
     try:
-        shards = sorted(set(json.loads(file.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        shards = sorted(set(read_json(file, error=EncoderError)["weight_map"].values()))
+        outside = [name for name in shards if PurePosixPath(name).name != name]
+    except EncoderError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise EncoderError(f"expected a weight_map in {file}, could not read it: download it again") from error
+    if not shards or outside:
+        found = short((outside or [None])[0])
+        raise EncoderError(f"expected names of files beside {file}, got {found}: download it again")
     missing = [name for name in shards if not (folder / name).is_file()]
     if missing:
-        raise EncoderError(f"expected every shard of {file}, missing: {', '.join(missing)}: download them")
+        names = line(", ".join(missing))
+        raise EncoderError(f"expected every shard of {file}, missing: {names}: download them")
     return [folder / name for name in shards]
 
 
@@ -74,16 +81,15 @@ class Checkpoint:
         self._files: dict[str, Path] = {}
         self._tensors: dict[str, Tensor] = {}
         for file in files:
+            if file.suffix != ".safetensors":
+                self._tensors.update(_read_torch(file))
+                continue
+            read_header(file, EncoderError)
             try:
-                if file.suffix == ".safetensors":
-                    read_header(file, EncoderError)
-                    with safe_open(file, framework="pt") as content:
-                        self._files.update(dict.fromkeys(content.keys(), file))
-                else:
-                    self._tensors.update(_read_torch(file))
-            except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError) as error:
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-                raise EncoderError(f"expected plain weights in {file}, could not read them: {reason}") from error
+                with safe_open(file, framework="pt") as content:
+                    self._files.update(dict.fromkeys(content.keys(), file))
+            except (SafetensorError, RuntimeError, OSError, LookupError) as error:
+                raise EncoderError(f"expected plain weights in {file}, could not read them: {reason(error)}") from error
 
     @property
     def keys(self) -> set[str]:
@@ -184,7 +190,7 @@ def _modern(key: str, expected: dict[str, Tensor]) -> str:
 
 
 def _read_torch(file: Path) -> dict[str, Tensor]:
-    state = torch.load(file, map_location="cpu", weights_only=True)
+    state = read_pickled(file)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise EncoderError(f"expected a dictionary of tensors in {file}, got something else: is it a model?")
     return state

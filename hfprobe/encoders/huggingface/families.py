@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from hfprobe.errors import HfprobeError
+from hfprobe.plain import read_json
 
 CONFIG_NAME = "config.json"
 
@@ -147,7 +149,7 @@ def is_huggingface(path: str | Path) -> bool:
     path = Path(path)
     file = (path.parent if path.is_file() else path) / CONFIG_NAME
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(file)
+    except HfprobeError:
         return False
     return isinstance(content, dict) and "model_type" in content

@@ -6,7 +6,6 @@ every weight of the encoder must be there and fit.
 
 from __future__ import annotations
 
-import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from hfprobe.encoders.huggingface.waveform import SpeechT5Encoder, WaveformEncod
 from hfprobe.encoders.huggingface.whisper import WhisperEncoder
 from hfprobe.errors import EncoderError
 from hfprobe.hub.safety import refuse_code
+from hfprobe.plain import read_json
 
 SAMPLING_RATE = 16000
 # Where the feature extractor is described, in the order in which transformers looks.
@@ -217,11 +217,7 @@ def _adapt(
 
 def _read_json(file: Path) -> dict[str, Any]:
     """A JSON file that holds a dictionary."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise EncoderError(f"expected JSON in {file}, could not read it: {reason}") from error
+    content = read_json(file, error=EncoderError)
     if not isinstance(content, dict):
         raise EncoderError(f"expected a dictionary in {file}, got {type(content).__name__}: download it again")
     # Only classes of transformers are built here: a file that asks for others would silently get something else.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hfprobe.errors import EncoderError
+from hfprobe.plain import TEXT_LIMIT, check_file, reason
 
 _TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json", "vocab.json")
 
@@ -47,6 +48,9 @@ def find_tokens(folder: Path) -> CTCTokens | None:
     """
     if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         return None
+    for name in _TOKENIZER_FILES:
+        if (folder / name).is_file():
+            check_file(folder / name, "a part of a tokenizer", EncoderError, TEXT_LIMIT)
     from transformers import AutoTokenizer, Wav2Vec2CTCTokenizer
 
     described = (folder / "tokenizer_config.json").is_file() or (folder / "tokenizer.json").is_file()
@@ -55,8 +59,7 @@ def find_tokens(folder: Path) -> CTCTokens | None:
     extra = {"trust_remote_code": False} if described else {}
     try:
         return CTCTokens(kind.from_pretrained(folder, local_files_only=True, **extra))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    except Exception as error:  # noqa: BLE001  a tokenizer's files are read by several libraries; Rust's panics too
         raise EncoderError(
-            f"expected a tokenizer in {folder}, could not read it ({reason}): repair its files or take them out"
+            f"expected a tokenizer in {folder}, could not read it ({reason(error)}): repair its files or take them out"
         ) from error

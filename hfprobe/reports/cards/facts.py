@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from hfprobe.plain import short
 from hfprobe.reports.model import ReportError
 
 KINDS = ("bank", "encoder")
@@ -61,10 +62,11 @@ class About:
             if column.name in _LISTS:
                 value = [value] if isinstance(value, str) else value
                 if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
-                    raise ReportError(f"{column.name} of a card must be a list of texts, got {value!r}; quote them")
+                    found = short(value)
+                    raise ReportError(f"{column.name} of a card must be a list of texts, got {found}; quote them")
                 object.__setattr__(self, column.name, tuple(item.strip() for item in value))
             elif not isinstance(value, str):
-                raise ReportError(f"{column.name} of a card must be a text, got {value!r}; quote it")
+                raise ReportError(f"{column.name} of a card must be a text, got {short(value)}; quote it")
             else:
                 object.__setattr__(self, column.name, value.strip())
 
@@ -80,7 +82,7 @@ class About:
         known = [column.name for column in fields(cls)]
         unknown = [str(key) for key in given if key not in known]
         if unknown:
-            raise ReportError(f"a card has no {unknown[0]!r}; known: {', '.join(known)}")
+            raise ReportError(f"a card has no {short(unknown[0])}; known: {', '.join(known)}")
         return cls(**{key: value for key, value in given.items() if value is not None})
 
 

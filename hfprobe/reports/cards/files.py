@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from hfprobe.errors import HfprobeError
+from hfprobe.plain import read_json
 from hfprobe.reports.cards.measured import gather
 from hfprobe.reports.model import ReportError
 from hfprobe.results import Results
@@ -44,8 +45,8 @@ def load_results(paths: Iterable[str | Path]) -> list[Results]:
 
 def _is_results(path: Path) -> bool:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(path)
+    except HfprobeError:
         return False
     return isinstance(content, dict) and _KEYS <= set(content)
 

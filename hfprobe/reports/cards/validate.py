@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 import yaml
 
+from hfprobe.plain import line, parse_yaml, reason
 from hfprobe.reports.cards.hub_names import AUDIO_TASKS, LICENSES
 
 MAX_BYTES = 1_000_000  # a card is read by people; the Hub takes ten times as much as plain text
@@ -71,6 +72,11 @@ def validate_card(text: str, folder: str | Path | None = None) -> list[str]:
         >>> validate_card(card.replace("mit", "my own"))
         ["license 'my own' is not known to the Hub; use an id of its list, or other with license_name and license_link"]
     """
+    return [line(problem, 400) for problem in _problems(text, folder)]
+
+
+def _problems(text: str, folder: str | Path | None) -> list[str]:
+    """As `validate_card`, with values of any length."""
     if not isinstance(text, str) or not text.strip():
         return ["the card is empty; make one with `hfprobe card`"]
     problems = []
@@ -96,9 +102,10 @@ def validate_card(text: str, folder: str | Path | None = None) -> list[str]:
 
 def _metadata_problems(source: str) -> list[str]:
     try:
+        parse_yaml(source)  # bounded; only then with the loader that is strict
         data = yaml.load(source, Loader=_StrictLoader)  # a SafeLoader: plain values only
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        return [f"the metadata are not valid YAML ({' '.join(str(error).split())[:200]}); quote values with ':' or '#'"]
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        return [f"the metadata are not valid YAML ({reason(error)}); quote values with ':' or '#'"]
     if not isinstance(data, dict):
         return [f"the metadata must be keys and values, got {type(data).__name__}; write `license: ...` and so on"]
     problems = [f"the metadata lack {key!r}; add it" for key in REQUIRED if data.get(key) in (None, "", [])]

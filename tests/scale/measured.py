@@ -1,0 +1,33 @@
+"""``measured.py FILE COMMAND...``: runs an hfprobe command, and writes to FILE by how much it lifted the memory's peak.
+
+A process of its own, so that the peak is this command's: what was held before (packages) is told apart.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+
+def size(key: str) -> int:
+    """Of this process in bytes: ``VmRSS`` now, ``VmHWM`` at most."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key + ":"))
+
+
+def main(file: str, *words: str) -> int:
+    """Status of the command."""
+    import torch
+
+    from hfprobe.cli import main as hfprobe
+
+    torch.set_num_threads(1)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
+    before = size("VmRSS")
+    status = hfprobe(list(words))
+    Path(file).write_text(json.dumps({"before": before, "peak": size("VmHWM"), "process": os.getpid()}))
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

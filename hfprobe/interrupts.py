@@ -14,11 +14,12 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM)
 class Interrupted(KeyboardInterrupt):
     """Somebody stopped the run.
 
-    Attributes:
+    Args:
+        message: How to go on; empty where that is not known yet.
         number: Of the signal: SIGINT or SIGTERM.
     """
 
-    def __init__(self, message: str = "interrupted", number: int = signal.SIGINT):
+    def __init__(self, message: str = "", number: int = signal.SIGINT):
         super().__init__(message)
         self.number = int(number)
 
@@ -29,13 +30,13 @@ class Interrupted(KeyboardInterrupt):
 
 
 def as_interrupted(stop: KeyboardInterrupt, message: str) -> Interrupted:
-    """The same interruption with a message that says how to go on.
+    """The same interruption with a message that says how to go on, if it has none yet.
 
     Example:
         >>> as_interrupted(Interrupted(number=15), "stopped").status
         143
     """
-    return Interrupted(message, getattr(stop, "number", signal.SIGINT))
+    return Interrupted(str(stop) or message, getattr(stop, "number", signal.SIGINT))
 
 
 @contextmanager
@@ -43,7 +44,7 @@ def terminable() -> Iterator[None]:
     """Have SIGTERM raise `Interrupted`, so that what is open is closed; otherwise it would end the process at once."""
 
     def stop(number, frame):
-        raise Interrupted("interrupted", number)
+        raise Interrupted(number=number)
 
     with _handlers({signal.SIGTERM: stop}):
         yield
@@ -77,7 +78,7 @@ def stop_wishes() -> Iterator[Wish]:
 
     def note(number, frame):
         if wish.number:
-            raise Interrupted("interrupted", number)
+            raise Interrupted(number=number)
         wish.number = int(number)
         if os.isatty(2):
             # Not print: the signal may have come in the middle of one.

@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> str:
     from hfprobe.data.left_out import by_reason
     from hfprobe.encoders import AutoSpeechEncoder
     from hfprobe.files import write_whole
-    from hfprobe.interrupts import Interrupted, as_interrupted
+    from hfprobe.interrupts import as_interrupted
     from hfprobe.probes import ProbeTrainingConfig, train_bank
     from hfprobe.probes.bank_files import RANDOM
     from hfprobe.probes.classifier_training import gather
@@ -141,8 +141,6 @@ def run(args: argparse.Namespace) -> str:
                 encoder, stream, folder, config,
                 layers=args.layers, resume=args.resume, dev_batches=dev, random_twin=twin,
             )  # fmt: skip
-        except Interrupted:
-            raise
         except KeyboardInterrupt as stop:
             raise as_interrupted(stop, "interrupted; the same command goes on from the last checkpoint") from None
         # By name, because what is too long is known to every process.

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 
 MODULES = (
     "accelerate", "datasets", "soundfile", "hfprobe.cli.train", "hfprobe.cli.evaluate", "hfprobe.cli.classify",
@@ -40,12 +41,14 @@ def start(request: dict) -> int:
         # A server in the background inherits an ignored SIGINT; the command must hear it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        import points
+        import fault_points
 
-        points.arm(request["points"])
+        fault_points.arm(request["points"])
         from hfprobe.cli import main
 
         status = main(request["argv"])
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from outcome import leftovers, numbers, table
+from fault_outcome import leftovers, numbers, table
 from small_sounds import RATE, utterance, write_corpus
 
 # What becomes of each: left out for a reason, or taken as it is after a conversion.

@@ -4,11 +4,12 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
-from outcome import BATCHES, SLOW, SMALL_BATCHES, leftovers, lines, table, weights
+from fault_outcome import BATCHES, SLOW, SMALL_BATCHES, leftovers, lines, table, weights
 
 STEPS, EVERY = 8, 2  # of the trainings, and between checkpoints
 STEP = "hfprobe.probes.training:_Trainer._train_step"
@@ -155,3 +156,25 @@ def test_a_damaged_piece_is_measured_again(hfprobe, evaluate_words, whole_evalua
     assert table(out) == table(whole_evaluation)
     assert 2 <= len(lines(batches)) <= BATCHES  # and those whose sounds are gone
     assert len(list(out.rglob("*.flac"))) == len(list(whole_evaluation.rglob("*.flac")))
+
+
+@pytest.mark.skipif(not SLOW, reason="with HFPROBE_SLOW=1: starts Python four times")
+def test_the_command_as_a_user_starts_it(hfprobe, train_words, evaluate_words, whole_bank, tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HFPROBE_DATA": ""}
+    hfprobe.run(*evaluate_words(tmp_path / "whole"))
+    bank, out = tmp_path / "bank", tmp_path / "out"
+    for words, sign in (
+        (train_words(bank), "checkpoints/step-*/trainer.json"),
+        (evaluate_words(out), "measured/*.safet*"),
+    ):
+        command = [sys.executable, "-m", "hfprobe", *map(str, words)]
+        run = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not list((bank if words[0] == "train" else out).glob(sign)):
+            assert run.poll() is None
+            time.sleep(0.01)
+        run.kill()
+        assert run.wait() == -signal.SIGKILL
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert weights(bank) == weights(whole_bank) and leftovers(bank) == []
+    assert table(out) == table(tmp_path / "whole") and leftovers(out) == []

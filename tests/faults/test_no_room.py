@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from outcome import SMALL_BATCHES, leftovers, numbers, table, weights
+from fault_outcome import SMALL_BATCHES, leftovers, numbers, table, weights
 
 ENCODE = "hfprobe.encoders.base:SpeechEncoder.forward"
 ROOM = "the disk is full: make room and give the same command again"

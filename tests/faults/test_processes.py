@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from outcome import BATCHES, SLOW, SMALL_BATCHES, leftovers, lines, numbers, table
+from fault_outcome import BATCHES, SLOW, SMALL_BATCHES, leftovers, lines, numbers, table
 
 MEASURE = "hfprobe.analysis.evaluate:_measure_at_once"
 # Stated in the README: what the order of sums in float32, and Adam behind it, make of the same steps in so few of them;

@@ -162,17 +162,9 @@ def one_process() -> None:
 
 
 KINDS = {
-    f.__name__: f
-    for f in (
-        quick_figures,
-        one_process,
-        kill_at,
-        signal_at,
-        kill_in_write,
-        full_disk,
-        file_limit,
-        out_of_memory,
-        count,
+    made.__name__: made
+    for made in (
+        quick_figures, one_process, put, kill_at, signal_at, kill_in_write, full_disk, file_limit, out_of_memory, count,
         pause,
     )
-}
+}  # fmt: skip

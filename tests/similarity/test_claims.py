@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -94,3 +95,15 @@ def test_the_script_writes_a_table(runs, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "| blstm | lstm layers converge bottom-up | 1.00 |" in done.stdout
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"claims.json", "claims.md"}
+    # Each of the three claims in plain words, with the numbers behind it.
+    said = {line.split(" – ")[0]: line.split(" – ")[1] for line in done.stdout.splitlines() if line.startswith("- ")}
+    assert said["- CNN: layers are in a hierarchy with depth"].startswith("holds here: vgg 0.")
+    assert said["- LSTM: layers converge bottom-up"].startswith("undecided here: blstm 1.00")  # vgg is planted top-down
+    assert said["- Transformer: layers are irregular"].startswith("holds here: transformer ")
+    verdicts = json.loads((tmp_path / "out" / "claims.json").read_text())["verdicts"]["svcca"]
+    assert [item["holds"] for item in verdicts] == ["yes", "undecided", "yes"]
+
+
+def test_claims_without_an_architecture_are_not_tested(runs):
+    lines = claims.check({"blstm": claims.Run(runs["blstm"], "svcca")})
+    assert [item["holds"] for item in claims.plain_verdicts(lines)] == ["not tested", "yes", "not tested"]

@@ -21,6 +21,9 @@ iters=150               # optimiser steps in an epoch
 history=10              # checkpoints, evenly spaced on a logarithmic axis of steps
 speakers=40             # test speakers that the layers are compared on
 per_speaker=5
+wide_frames=3           # frames of each utterance for the VGG-BLSTM, whose convolutions have 5,120 and 2,560 features
+replicates=200          # draws of speakers for the intervals
+batches=60              # batches for the feature statistics
 ngpu=0
 python=${PYTHON:-python}
 . ../../utils/parse_options.sh
@@ -33,12 +36,14 @@ warm_up() { [ "$1" != transformer ] || echo "--scheduler warmuplr --scheduler_co
 # layers_of ARCH: the Transformer's two convolutions are 17,136 and 8,496 wide, too wide for moments, and no claim is
 # about them
 layers_of() { [ "$1" != transformer ] || echo --layers transformer{1..8}; }
+# frames_of ARCH: with fewer frames than features, moments are decomposed in the span of the frames, in seconds
+frames_of() { [ "$1" != vgg_blstm ] || echo "--frames $wide_frames"; }
 # steps_of FOLDER: the history that stage 2 keeps, or nothing for a folder that has whole epochs only
 steps_of() { ! compgen -G "$1/*step.pth" > /dev/null || echo '*step.pth'; }
 
 if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then
   echo "Stage 1: feature statistics"
-  [ -f "$exp/feats_stats.npz" ] || $python -m hfprobe.asr.stats --output "$exp/feats_stats.npz" --batches 60 \
+  [ -f "$exp/feats_stats.npz" ] || $python -m hfprobe.asr.stats --output "$exp/feats_stats.npz" --batches "$batches" \
     --corpus "$train_set" "spoken:$train_set@0.5" --noise none
 fi
 
@@ -64,7 +69,7 @@ if [ $stage -le 3 ] && [ $stop_stage -ge 3 ]; then
     set -f  # the pattern is for hfprobe
     # shellcheck disable=SC2046
     $python -m hfprobe similarity --config conf/similarity.yaml --encoder "$folder" --checkpoints $(steps_of "$folder") \
-      $(layers_of "$arch") \
+      $(layers_of "$arch") $(frames_of "$arch") --replicates "$replicates" \
       --dataset "$test_set" --speakers "$speakers" --per-speaker "$per_speaker" --output "$exp/similarity/$arch"
     set +f
   done

@@ -142,6 +142,29 @@ def check(runs: dict[str, Run]) -> list[dict]:
     return lines
 
 
+WORDS = {"yes": "holds here", "no": "does not hold here", "undecided": "undecided here", "not tested": "not tested"}
+# What the source says, and the part of the lines of `check` that it is put to the test by.
+SOURCE = {
+    "CNN: layers are in a hierarchy with depth": "cnn layers: nearer",
+    "LSTM: layers converge bottom-up": "lstm layers converge bottom-up",
+    "Transformer: layers are irregular": "layers are less in order than",
+}
+
+
+def plain_verdicts(lines: list[dict]) -> list[dict]:
+    """Whether each of the source's three claims holds here: yes if all lines about it say so, no if all say no."""
+    found = []
+    for claim, part in SOURCE.items():
+        about = [line for line in lines if part in line["claim"] and line["holds"] != "not tested"]
+        said = {line["holds"] for line in about}
+        holds = said.pop() if len(said) == 1 else "undecided" if said else "not tested"
+        parts = [
+            f"{x['architecture']} {x['value']:.2f} ({x['low']:.2f} to {x['high']:.2f}), {x['holds']}" for x in about
+        ]
+        found.append({"claim": claim, "holds": holds, "from": parts})
+    return found
+
+
 def main() -> None:
     """Print and write the table of claims for every measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -150,7 +173,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     folders = dict(word.split("=", 1) for word in args.runs)
-    every, text = {}, []
+    every, text, verdicts = {}, [], {}
     for measure in args.measures:
         every[measure] = check({name: Run(Path(folder), measure) for name, folder in folders.items()})
         text.append(
@@ -162,7 +185,13 @@ def main() -> None:
             value += f" | {line['p']:.3f}" if line["p"] is not None else " | –"
             text.append(f"| {line['architecture']} | {line['claim']} | {value} | {line['holds']} |")
         text.append("")
-    write_whole(args.output / "claims.json", json.dumps(every, indent=2) + "\n")
+        verdicts[measure] = plain_verdicts(every[measure])
+        for item in verdicts[measure]:
+            reasons = f": {'; '.join(item['from'])}" if item["from"] else ""
+            text.append(f"- {item['claim']} – {WORDS[item['holds']]}{reasons}")
+        text.append("")
+    content = {"lines": every, "verdicts": verdicts}
+    write_whole(args.output / "claims.json", json.dumps(content, indent=2) + "\n")
     write_whole(args.output / "claims.md", "\n".join(text))
     print("\n".join(text))
 

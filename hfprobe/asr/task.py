@@ -41,6 +41,7 @@ class StreamASRTask(ASRTask):
 
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser):
+        """Add ESPnet's own options and those of the stream (``--hf_...``) to a parser."""
         super().add_task_arguments(parser)
         group = parser.add_argument_group("Hugging Face streams")
         group.add_argument("--hf_train", type=str, nargs="+", default=[], help="corpora, each NAME or NAME@WEIGHT")
@@ -95,6 +96,7 @@ class StreamASRTask(ASRTask):
 
     @classmethod
     def build_model(cls, args: argparse.Namespace):
+        """ESPnet's model, with what the options add: a start at outputs of unit size, unpacked LSTMs, a teacher."""
         check_history(args)
         check_speeds(args.hf_speeds)
         model = super().build_model(args)
@@ -110,6 +112,7 @@ class StreamASRTask(ASRTask):
 
     @classmethod
     def build_optimizers(cls, args: argparse.Namespace, model: torch.nn.Module):
+        """ESPnet's optimisers; with ``lr_by_width``, wide layers get smaller steps."""
         optimizers = super().build_optimizers(args, model)
         lr = args.optim_conf.get("lr")
         if not args.lr_by_width or lr is None or args.exclude_weight_decay:
@@ -123,6 +126,7 @@ class StreamASRTask(ASRTask):
 
     @classmethod
     def build_iter_factory(cls, args, distributed_option, mode: str, kwargs: dict | None = None):
+        """What gives the batches of an epoch: stored states (``--hf_states``), a stream, or what ESPnet has."""
         train = mode == "train"
         if args.hf_states:
             return StateIterFactory(

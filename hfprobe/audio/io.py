@@ -18,7 +18,7 @@ import soundfile
 import soxr
 
 from hfprobe.errors import AudioError
-from hfprobe.files import whole_file
+from hfprobe.files import write_whole
 from hfprobe.plain import check_file
 
 if TYPE_CHECKING:
@@ -162,9 +162,10 @@ def save_audio(path: str | Path, waveform: np.ndarray | torch.Tensor, sampling_r
     if outside:
         notes = (f"clipped {outside} of {len(samples)} samples (peak {np.abs(samples).max():.2f})",)
         logger.warning("%s: %s", path.name, notes[0])
-    with whole_file(path) as place:
-        kind = FORMATS[path.suffix.lower()]
-        soundfile.write(place, samples.clip(-1, 1), sampling_rate, format=kind, subtype="PCM_16")
+    # Made in memory: libsndfile does not say in a usable way that a disk is full.
+    encoded, kind = io.BytesIO(), FORMATS[path.suffix.lower()]
+    soundfile.write(encoded, samples.clip(-1, 1), sampling_rate, format=kind, subtype="PCM_16")
+    write_whole(path, encoded.getvalue())
     return notes
 
 

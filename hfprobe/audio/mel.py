@@ -103,6 +103,12 @@ class MelConfig:
     def from_dict(cls, values: dict) -> MelConfig:
         """The configuration that `to_dict` wrote.
 
+        Args:
+            values: All values by name, or some; the others are the defaults.
+
+        Returns:
+            The configuration.
+
         Raises:
             ConfigError: A key is unknown or a value is out of range.
         """

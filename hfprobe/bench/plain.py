@@ -26,6 +26,7 @@ class PlainHighway(nn.Module):
         self.transform, self.gate = nn.Linear(dim, dim), nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(..., width)`` to ``(..., width)``."""
         gate = torch.sigmoid(self.gate(x))
         return gate * torch.relu(self.transform(x)) + (1 - gate) * x
 
@@ -40,6 +41,7 @@ class PlainProbe(nn.Module):
         self.body = nn.Sequential(*(PlainHighway(hidden) for _ in range(layers)), nn.Linear(hidden, n_mels))
 
     def forward(self, states: Tensor) -> Tensor:
+        """Hidden frames to mel frames."""
         x = self.projection(states)
         return self.body(x.reshape(len(x), x.shape[1] * self.upsampling, -1))
 

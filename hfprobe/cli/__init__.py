@@ -36,6 +36,7 @@ class OneLineParser(argparse.ArgumentParser):
     """Says what is wrong in one line; the usage is what ``--help`` is for."""
 
     def error(self, message: str) -> NoReturn:
+        """End with status 2 and one line."""
         self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (see {self.prog} --help)\n")
 
 

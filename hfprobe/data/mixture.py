@@ -14,6 +14,12 @@ from hfprobe.errors import DatasetError
 def weighted_corpora(names: Sequence[str]) -> str | list[tuple[str, float]]:
     """Words of a command line, each ``NAME`` or ``NAME@WEIGHT``, as :class:`SpeechStream` takes them.
 
+    Args:
+        names: Words, each ``NAME`` or ``NAME@WEIGHT``.
+
+    Returns:
+        The name where there is one, else ``(name, weight)`` pairs.
+
     Raises:
         DatasetError: No name is given, or a weight is not a positive number.
 

@@ -180,6 +180,9 @@ class SpeechStream(IterableDataset):
 
         No more than a pool of rows is read again. Where settings differ, or the state is from before pools were saved,
         the epoch is read from its beginning and ``position`` batches are passed over.
+
+        Args:
+            state: What `state_dict` gave.
         """
         self.epoch, self.position, self._mark = int(state["epoch"]), int(state["position"]), Mark()
         if state.get("settings") == self._settings():
@@ -200,7 +203,15 @@ class SpeechStream(IterableDataset):
             self.epoch, self.position, self._mark = self.epoch + 1, 0, Mark()
 
     def one_epoch(self, epoch: int, start: int = 0) -> Iterator[SpeechBatch]:
-        """This process's batches of one epoch, without the first ``start`` (counted as `state_dict` counts)."""
+        """This process's batches of one epoch.
+
+        Args:
+            epoch: Number of the epoch.
+            start: Batches to leave out at the beginning, counted as `state_dict` counts.
+
+        Returns:
+            An iterator of batches.
+        """
         for _, _, batch in self._numbered(epoch, start, Mark()):
             yield batch
 

@@ -151,6 +151,11 @@ def pesq_nb(reference: ArrayLike, degraded: ArrayLike, sampling_rate: int = 1600
 
     Raises:
         MeasureError: See `pesq`.
+
+    Example:
+        >>> tone = np.sin(np.arange(16000) * 0.05) * (np.arange(16000) % 4000 > 500)
+        >>> pesq_nb(tone, tone) > 4
+        True
     """
     return pesq(reference, degraded, sampling_rate, "nb")
 

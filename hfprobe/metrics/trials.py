@@ -65,7 +65,14 @@ class Trials:
         return scores
 
     def keep(self, mask: np.ndarray) -> Trials:
-        """The trials where ``mask`` ``(trials,)`` is true, e.g. those with finite scores."""
+        """Some of the trials, e.g. those with finite scores.
+
+        Args:
+            mask: Which to keep, boolean ``(trials,)``.
+
+        Returns:
+            The trials where the mask is true, in their order.
+        """
         mask = np.asarray(mask, dtype=bool)
         return Trials(
             self.left[mask], self.right[mask], self.labels[mask], self.left_speakers[mask], self.right_speakers[mask]

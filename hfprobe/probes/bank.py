@@ -91,7 +91,15 @@ class ProbeBank(Mapping[str, HighwayProbe | LinearProbe]):
         return layer == FLOOR or layer in self._probes
 
     def get(self, layer: str, default: Any = None) -> Any:
-        """The probe of a layer, or `default` if there is none."""
+        """The probe of a layer, or `default` if there is none.
+
+        Args:
+            layer: Name of the layer.
+            default: What to give where it has no probe.
+
+        Returns:
+            The probe, or `default`.
+        """
         return self[layer] if layer in self else default
 
     def __iter__(self) -> Iterator[str]:
@@ -110,7 +118,14 @@ class ProbeBank(Mapping[str, HighwayProbe | LinearProbe]):
         return "+".join(sorted(kinds))
 
     def to(self, device: str | torch.device) -> ProbeBank:
-        """Move all probes to a device, in place; returns the bank."""
+        """Move all probes to a device, in place; returns the bank.
+
+        Args:
+            device: Where the probes shall lie.
+
+        Returns:
+            The bank itself.
+        """
         for probe in [*self._probes.values(), self.floor]:
             probe.to(device)
         return self

@@ -70,7 +70,14 @@ class ClassifierProbe(StrictProbe):
             init.ones_(self.input_std)
 
     def classify(self, items: torch.Tensor) -> torch.Tensor:
-        """Logits ``(..., classes)`` of frames or pooled utterances ``(..., dim)``, each on its own."""
+        """Classify frames or pooled utterances, each on its own.
+
+        Args:
+            items: Hidden frames, or pooled utterances, ``(..., dim)``.
+
+        Returns:
+            Logits ``(..., classes)``.
+        """
         x = (items.float() - self.input_mean) / self.input_std
         if self.hidden is not None:
             x = torch.relu(self.hidden(x))
@@ -91,6 +98,9 @@ class ClassifierProbe(StrictProbe):
             labels: Class indices ``(batch, frames)`` for a frame classifier, ``(batch,)`` for an utterance classifier;
                 negative ones and those behind an utterance's end do not count.
             return_dict: Return a plain tuple if False.
+
+        Returns:
+            Logits, and the loss where there are labels.
 
         Raises:
             ConfigError: The width is not that of this probe, or the labels have another shape.

@@ -70,7 +70,15 @@ class ClassifierBank(Mapping[str, ClassifierProbe]):
         return layer in self._probes  # Mapping's own version relies on KeyError; ours is a LayerError
 
     def get(self, layer: str, default=None):
-        """The classifier of a layer, or ``default``."""
+        """The classifier of a layer, or ``default``.
+
+        Args:
+            layer: Name of the layer.
+            default: What to give where it has no classifier.
+
+        Returns:
+            The classifier, or ``default``.
+        """
         return self._probes.get(layer, default)
 
     def __iter__(self) -> Iterator[str]:
@@ -83,7 +91,14 @@ class ClassifierBank(Mapping[str, ClassifierProbe]):
         return f"ClassifierBank(target={self.target!r}, encoder={self.encoder!r}, layers=[{', '.join(self)}])"
 
     def save_pretrained(self, folder: str | Path) -> Path:
-        """Write the bank so that a reader sees the old one, the new one or an error, never a mixture."""
+        """Write the bank so that a reader sees the old one, the new one or an error, never a mixture.
+
+        Args:
+            folder: Folder to write; it is made if needed.
+
+        Returns:
+            The folder.
+        """
         index = {
             "format_version": 1, "kind": CLASSIFIERS, "target": self.target, "pooling": self.pooling,
             "labels": list(self.labels), "encoder": {"name": self.encoder, "fingerprint": self.fingerprint},
@@ -103,6 +118,9 @@ class ClassifierBank(Mapping[str, ClassifierProbe]):
             revision: Branch, tag or commit of the repository.
             subfolder: Folder of the bank inside it.
             **options: ``token``, ``cache_dir`` and ``local_files_only``, of the Hub.
+
+        Returns:
+            The bank, on the CPU.
 
         Raises:
             BankError: It is missing, incomplete, damaged, not safe, or of another kind, or the Hub does not give it.

@@ -47,6 +47,7 @@ class Highway(nn.Module):
         self.linear = HighwayLinear(dim)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``(..., width)`` to ``(..., width)``."""
         transform, gate = self.linear(x).chunk(2, dim=-1)
         # x + g * (relu(h) - x) is the Highway equation in one kernel.
         return torch.lerp(x, torch.relu(transform), torch.sigmoid(gate))
@@ -148,7 +149,14 @@ class LinearProbe(_LayerProbe):
         self.post_init()
 
     def frames_to_mel(self, frames: torch.Tensor) -> torch.Tensor:
-        """Mel frames of single hidden frames: `(..., D) -> (..., U, C)`."""
+        """Mel frames of single hidden frames.
+
+        Args:
+            frames: Hidden frames ``(..., D)``, in any order and from any clips.
+
+        Returns:
+            Natural-log mel ``(..., U, C)``.
+        """
         values = self._project(frames).unflatten(-1, (self.config.upsampling, self.config.n_mels))
         return torch.addcmul(self.output_mean, values, self.output_std)
 
@@ -178,7 +186,14 @@ class MeanProbe(MelProbe):
             init.zeros_(self.output_mean)
 
     def frames_to_mel(self, frames: torch.Tensor) -> torch.Tensor:
-        """The mean frame, repeated: `(..., D) -> (..., U, C)`."""
+        """The mean mel frame, whatever the hidden frames.
+
+        Args:
+            frames: Hidden frames ``(..., D)``, in any order and from any clips.
+
+        Returns:
+            Natural-log mel ``(..., U, C)``.
+        """
         return self.output_mean.expand(*frames.shape[:-1], self.config.upsampling, -1)
 
 

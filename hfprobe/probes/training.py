@@ -80,6 +80,16 @@ def train_bank(
         DatasetError: If the stream ends.
         BankError: If a checkpoint is broken.
         Interrupted: Somebody pressed Ctrl-C or sent SIGTERM; the training is at a checkpoint and can go on.
+
+    Example:
+        >>> import tempfile
+        >>> from hfprobe.data import SpeechStream
+        >>> from hfprobe.encoders import AutoSpeechEncoder
+        >>> encoder = AutoSpeechEncoder.from_pretrained("blstm-robust")
+        >>> config = ProbeTrainingConfig(max_steps=1, hidden_dim=8, statistics_batches=1, device="cpu")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     list(train_bank(encoder, SpeechStream("espeak:train", 1), folder, config, layers=["blstm5"]))
+        ['blstm5']
     """
     trainer = _Trainer(encoder, stream, Path(output), config, mel_config, layers, dev_batches, random_twin)
     modes = [(each, each.training) for each in trainer.encoders.values()]

@@ -153,6 +153,12 @@ class ProbeTrainingConfig:
     def from_dict(cls, values: dict) -> ProbeTrainingConfig:
         """The inverse of `to_dict`.
 
+        Args:
+            values: Settings by name, or some; the others are the defaults.
+
+        Returns:
+            The configuration.
+
         Raises:
             ConfigError: If a name is unknown.
         """

@@ -166,6 +166,12 @@ class Measurement:
     def of(cls, row: Mapping[str, Any] | Any) -> Measurement:
         """Read a mapping, or an object with attributes of these names, such as a row of `hfprobe.results`.
 
+        Args:
+            row: The mapping or object.
+
+        Returns:
+            The measurement.
+
         Raises:
             ReportError: If encoder, layer, condition or metric is missing, or a number is not one.
 
@@ -201,6 +207,11 @@ def measurements(rows: Iterable[Any] | None) -> tuple[Measurement, ...]:
 
     Raises:
         ReportError: If two rows are for the same encoder, layer, condition and metric.
+
+    Example:
+        >>> row = {"encoder": "e", "layer": "cnn1", "condition": "clean", "metric": "eer", "value": 0.05, "n": 200}
+        >>> len(measurements([row])), measurements(None)
+        (1, ())
     """
     found = tuple(Measurement.of(row) for row in rows or ())
     seen = set()

@@ -171,7 +171,14 @@ class PairAccumulator:
                 self._rows[name][group] += left.T @ right
 
     def block(self, a: str, b: str) -> Tensor:
-        """Gram matrices of two sets about their shifts, by group ``(groups, d1 + 1, d2 + 1)``.
+        """Gram matrices of two sets about their shifts, by group.
+
+        Args:
+            a: Name of a set.
+            b: Name of another, or the same.
+
+        Returns:
+            ``(groups, d1 + 1, d2 + 1)``.
 
         Raises:
             MeasureError: This pair is not accumulated.
@@ -185,15 +192,35 @@ class PairAccumulator:
         raise MeasureError(f"the pair {a!r}, {b!r} is not accumulated; give it in pairs", "option")
 
     def sums(self, name: str) -> Tensor:
-        """Sums of a set about its shift, by group ``(groups, dim + 1)``."""
+        """Sums of a set about its shift, by group.
+
+        Args:
+            name: Name of the set.
+
+        Returns:
+            ``(groups, dim + 1)``.
+        """
         return self._sums[name]
 
     def shift(self, name: str) -> Tensor:
-        """Shift of a set ``(dim,)``; zeros before the first update."""
+        """Shift of a set.
+
+        Args:
+            name: Name of the set.
+
+        Returns:
+            ``(dim,)``; zeros before the first update.
+        """
         return self._shifts.get(name, torch.zeros(self.dims[name], dtype=torch.float64, device=self.device))
 
     def merge(self, other: PairAccumulator) -> PairAccumulator:
-        """Add what another accumulator has seen; returns self.
+        """Add what another accumulator has seen.
+
+        Args:
+            other: Another accumulator of the same sets, pairs and groups.
+
+        Returns:
+            This accumulator.
 
         Raises:
             MeasureError: It has other sets, pairs or groups.
@@ -229,13 +256,32 @@ class PairAccumulator:
         return empty.merge(self).merge(other)
 
     def score(self, a: str, b: str, measure: str, **options: Any) -> Similarity:
-        """One measure of one pair; options as for `scores`."""
+        """One measure of one pair.
+
+        Args:
+            a: Name of a set.
+            b: Name of another, or the same.
+            measure: Name of the measure.
+            **options: As for `scores`.
+
+        Returns:
+            The score.
+        """
         return self.scores((measure,), pairs=((a, b),), **options)[a, b, measure]
 
     def scores(
         self, measures: Sequence[str] = ("linear_cka",), pairs: Iterable[Pair] | None = None, **options: Any
     ) -> dict[tuple[str, str, str], Similarity]:
-        """Measures of the accumulated pairs; see `hfprobe.similarity.finish.scores` for the options."""
+        """Measures of the accumulated pairs.
+
+        Args:
+            measures: Names of measures.
+            pairs: Pairs of names; all that were accumulated where None.
+            **options: See `hfprobe.similarity.finish.scores`.
+
+        Returns:
+            Scores by ``(a, b, measure)``.
+        """
         from hfprobe.similarity.finish import scores
 
         return scores(self, measures, tuple(self.pairs if pairs is None else pairs), **options)
@@ -249,6 +295,9 @@ class PairAccumulator:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take over the tensors of `state_dict` of an accumulator of the same sets, pairs and groups.
+
+        Args:
+            state: What `state_dict` gave.
 
         Raises:
             MeasureError: A tensor is missing, surplus or of another shape.
@@ -266,7 +315,14 @@ class PairAccumulator:
         self._rows = {name: copies[f"rows/{name}"] for name in self.dims}
 
     def save(self, path: str | Path) -> Path:
-        """Write a safetensors file, whole or not at all."""
+        """Write a safetensors file, whole or not at all.
+
+        Args:
+            path: File to write.
+
+        Returns:
+            The path.
+        """
         from safetensors.torch import save_file
 
         about = json.dumps({"dims": list(self.dims.items()), "pairs": self.pairs, "groups": self.groups})
@@ -278,6 +334,13 @@ class PairAccumulator:
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> PairAccumulator:
         """Read what `save` wrote.
+
+        Args:
+            path: File that `save` wrote.
+            device: Where the moments shall lie.
+
+        Returns:
+            The accumulator.
 
         Raises:
             MeasureError: The file is missing, or is none of those (``"file"``).

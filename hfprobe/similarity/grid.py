@@ -49,15 +49,32 @@ class TimeGrid:
     offset: int
 
     def points(self, count: int) -> Tensor:
-        """The first ``count`` points, int64 ``(count,)``."""
+        """The first points of the grid.
+
+        Args:
+            count: How many.
+
+        Returns:
+            Samples, int64 ``(count,)``.
+        """
         return self.offset + self.stride * torch.arange(count)
 
 
 def common_grid(layers: Sequence[FrameTimes]) -> TimeGrid:
     """The grid of the coarsest of these layers.
 
+    Args:
+        layers: Layers, as `LayerSpec` or anything else with ``stride`` and ``offset``.
+
+    Returns:
+        Stride and offset of the layer with the longest stride.
+
     Raises:
         MeasureError: There is no layer.
+
+    Example:
+        >>> common_grid([TimeGrid(160, 200), TimeGrid(320, 280)])
+        TimeGrid(stride=320, offset=280)
     """
     if not layers:
         raise MeasureError("expected at least one layer for a time grid, got none", "option")
@@ -161,6 +178,12 @@ def speech_frames(
 
 def draw_frames(count: int, at_most: int | None, utterance: str, seed: int) -> Tensor:
     """Which of ``count`` frames to use: all, or ``at_most`` of them, drawn by seed and utterance alone.
+
+    Args:
+        count: Frames there are.
+        at_most: Frames wanted; all where None.
+        utterance: Name of the utterance.
+        seed: Seed of the draw.
 
     Returns:
         int64 indices in ascending order.

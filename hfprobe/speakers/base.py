@@ -64,6 +64,10 @@ class SpeakerEncoder(nn.Module):
     def check_clips(waveforms: torch.Tensor, lengths: torch.Tensor | None) -> list[int]:
         """Check the arguments of `embed`.
 
+        Args:
+            waveforms: What was given as waveforms.
+            lengths: What was given as lengths.
+
         Returns:
             Valid samples of each clip.
 
@@ -106,6 +110,11 @@ def register_speaker_encoder(name: str, factory: str | Callable[[str | None], Sp
 
     Raises:
         ConfigError: If the name has a colon or is empty.
+
+    Example:
+        >>> register_speaker_encoder("mine", "my_package.speakers:load")  # imported when it is asked for
+        >>> "mine" in speaker_encoders(), _REGISTRY.pop("mine")
+        (True, 'my_package.speakers:load')
     """
     if not name or ":" in name:
         raise ConfigError(f"expected a name without a colon for a speaker encoder, got {name!r}; choose another name")
@@ -125,6 +134,11 @@ def load_speaker_encoder(name: str) -> SpeakerEncoder:
 
     Raises:
         EncoderError: If the name is unknown, or weights are missing or do not fit.
+
+    Example:
+        >>> encoder = load_speaker_encoder("ge2e")
+        >>> encoder.embed(0.1 * torch.randn(2, 32000)).shape
+        torch.Size([2, 256])
     """
     key, _, argument = str(name).partition(":")
     if key not in _REGISTRY:

@@ -40,7 +40,13 @@ class EncoderContract:
 
     @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
     def test_contract(self, encoder: SpeechEncoder, reference: Reference | None, check: Check) -> None:
-        """One promise of the contract."""
+        """One promise of the contract.
+
+        Args:
+            encoder: From the fixture ``encoder`` of the subclass.
+            reference: The model's own forward, from the fixture ``reference``; None where there is none.
+            check: One of `CHECKS`.
+        """
         try:
             check(encoder, Settings(reference, self.seed, self.lengths, self.tolerance, self.longest))
         except CheckSkipped as reason:

@@ -14,7 +14,21 @@ from hfprobe.testing.signals import batch_of, peak_error, sounds
 @leaves_no_trace
 @torch.no_grad()
 def check_layer_choice(encoder: SpeechEncoder, settings: Settings) -> None:
-    """``layers=`` gives the values of a full forward in the order asked for, and refuses wrong names."""
+    """``layers=`` gives the values of a full forward in the order asked for, and refuses wrong names.
+
+    Args:
+        encoder: The encoder to try.
+        settings: What it is tried with, see `Settings`.
+
+    Raises:
+        ContractError: The promise is broken; the message says where, and by how much.
+
+    Example:
+        >>> from hfprobe.encoders import AutoSpeechEncoder
+        >>> net = torch.nn.Sequential(torch.nn.Unflatten(1, (1, -1)), torch.nn.Conv1d(1, 8, 400, 160))
+        >>> encoder = AutoSpeechEncoder.from_module(net, {"conv": "1"}, stride=160, offset=200, layout="bct")
+        >>> check_layer_choice(encoder, Settings())
+    """
     batch, lengths = batch_of(sounds(encoder, settings.lengths[:3], settings.seed))
     full, known = encoder(batch, lengths), names(encoder)
     choices = [[name] for name in known] + [known[::-1], known[::2], known[-1:] + known[:-1]]
@@ -53,6 +67,23 @@ def check_memory(encoder: SpeechEncoder, settings: Settings) -> None:
     Runs once for all layers and once for the last one only, and compares the bytes alive at the operations that the
     two runs share, in the last tenth of them. At least half of the layers but the last two (which the network itself
     may still hold) must make the difference.
+
+    Args:
+        encoder: The encoder to try.
+        settings: What it is tried with, see `Settings`.
+
+    Raises:
+        ContractError: The promise is broken; the message says where, and by how much.
+        CheckSkipped: It cannot be tried here; the message says why.
+
+    Example:
+        >>> from hfprobe.encoders import AutoSpeechEncoder
+        >>> net = torch.nn.Sequential(torch.nn.Unflatten(1, (1, -1)), torch.nn.Conv1d(1, 8, 400, 160))
+        >>> encoder = AutoSpeechEncoder.from_module(net, {"conv": "1"}, stride=160, offset=200, layout="bct")
+        >>> check_memory(encoder, Settings())
+        Traceback (most recent call last):
+        ...
+        hfprobe.testing.contract.CheckSkipped: needs at least three layers to see the difference
     """
     if len(encoder.layers) < 3:
         raise CheckSkipped("needs at least three layers to see the difference")

@@ -24,7 +24,22 @@ _UNSUPPORTED = ("not implemented for", "not supported", "could not create a prim
 @leaves_no_trace
 @torch.no_grad()
 def check_bfloat16(encoder: SpeechEncoder, settings: Settings) -> None:
-    """Under bfloat16 autocast every layer has the same shape and nearly the same direction (cosine 0.95)."""
+    """Under bfloat16 autocast every layer has the same shape and nearly the same direction (cosine 0.95).
+
+    Args:
+        encoder: The encoder to try.
+        settings: What it is tried with, see `Settings`.
+
+    Raises:
+        ContractError: The promise is broken; the message says where, and by how much.
+        CheckSkipped: It cannot be tried here; the message says why.
+
+    Example:
+        >>> from hfprobe.encoders import AutoSpeechEncoder
+        >>> net = torch.nn.Sequential(torch.nn.Unflatten(1, (1, -1)), torch.nn.Conv1d(1, 8, 400, 160))
+        >>> encoder = AutoSpeechEncoder.from_module(net, {"conv": "1"}, stride=160, offset=200, layout="bct")
+        >>> check_bfloat16(encoder, Settings())
+    """
     device = device_of(encoder)
     [waveform] = sounds(encoder, [8000], settings.seed)
     full = states_of(encoder, waveform[None])
@@ -62,7 +77,25 @@ def _own_kernels(device: torch.device) -> Iterator[None]:
 @leaves_no_trace
 @torch.no_grad()
 def check_cuda(encoder: SpeechEncoder, settings: Settings) -> None:
-    """On a GPU every layer is that of the CPU to 1e-3 of its peak, and alone = batch to 1e-4."""
+    """On a GPU every layer is that of the CPU to 1e-3 of its peak, and alone = batch to 1e-4.
+
+    Args:
+        encoder: The encoder to try.
+        settings: What it is tried with, see `Settings`.
+
+    Raises:
+        ContractError: The promise is broken; the message says where, and by how much.
+        CheckSkipped: It cannot be tried here; the message says why.
+
+    Example:
+        >>> from hfprobe.encoders import AutoSpeechEncoder
+        >>> net = torch.nn.Sequential(torch.nn.Unflatten(1, (1, -1)), torch.nn.Conv1d(1, 8, 400, 160))
+        >>> encoder = AutoSpeechEncoder.from_module(net, {"conv": "1"}, stride=160, offset=200, layout="bct")
+        >>> try:
+        ...     check_cuda(encoder, Settings())
+        ... except CheckSkipped as reason:
+        ...     assert "no CUDA device" in str(reason)
+    """
     if not torch.cuda.is_available():
         raise CheckSkipped("no CUDA device on this machine")
     waveforms = [waveform.cpu() for waveform in sounds(encoder, settings.lengths, settings.seed)]

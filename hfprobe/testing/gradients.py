@@ -11,7 +11,21 @@ from hfprobe.testing.signals import batch_of, sounds
 
 @leaves_no_trace
 def check_backward(encoder: SpeechEncoder, settings: Settings) -> None:
-    """Every layer's gradient reaches each utterance and the weights, is finite, and is zero in the padding."""
+    """Every layer's gradient reaches each utterance and the weights, is finite, and is zero in the padding.
+
+    Args:
+        encoder: The encoder to try.
+        settings: What it is tried with, see `Settings`.
+
+    Raises:
+        ContractError: The promise is broken; the message says where, and by how much.
+
+    Example:
+        >>> from hfprobe.encoders import AutoSpeechEncoder
+        >>> net = torch.nn.Sequential(torch.nn.Unflatten(1, (1, -1)), torch.nn.Conv1d(1, 8, 400, 160))
+        >>> encoder = AutoSpeechEncoder.from_module(net, {"conv": "1"}, stride=160, offset=200, layout="bct")
+        >>> check_backward(encoder, Settings())
+    """
     weights = {name: weight for name, weight in encoder.named_parameters() if weight.is_floating_point()}
     for weight in weights.values():
         weight.requires_grad_()

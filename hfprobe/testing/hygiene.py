@@ -43,7 +43,21 @@ def hooks_of(encoder: nn.Module) -> dict[str, tuple[Any, ...]]:
 @leaves_no_trace
 @torch.no_grad()
 def check_hooks(encoder: SpeechEncoder, settings: Settings) -> None:
-    """No hook is left on any module, after a forward and after one that fails half-way."""
+    """No hook is left on any module, after a forward and after one that fails half-way.
+
+    Args:
+        encoder: The encoder to try.
+        settings: What it is tried with, see `Settings`.
+
+    Raises:
+        ContractError: The promise is broken; the message says where, and by how much.
+
+    Example:
+        >>> from hfprobe.encoders import AutoSpeechEncoder
+        >>> net = torch.nn.Sequential(torch.nn.Unflatten(1, (1, -1)), torch.nn.Conv1d(1, 8, 400, 160))
+        >>> encoder = AutoSpeechEncoder.from_module(net, {"conv": "1"}, stride=160, offset=200, layout="bct")
+        >>> check_hooks(encoder, Settings())
+    """
     [waveform] = sounds(encoder, [6000], settings.seed)
     before = hooks_of(encoder)
     for options in ({}, {"output_hidden_states": False}, {"layers": [encoder.layers[0].name]}):
@@ -69,7 +83,21 @@ def check_hooks(encoder: SpeechEncoder, settings: Settings) -> None:
 @leaves_no_trace
 @torch.no_grad()
 def check_nothing_edited(encoder: SpeechEncoder, settings: Settings) -> None:
-    """Input, lengths and weights are the same after a forward, and outputs share no memory with them."""
+    """Input, lengths and weights are the same after a forward, and outputs share no memory with them.
+
+    Args:
+        encoder: The encoder to try.
+        settings: What it is tried with, see `Settings`.
+
+    Raises:
+        ContractError: The promise is broken; the message says where, and by how much.
+
+    Example:
+        >>> from hfprobe.encoders import AutoSpeechEncoder
+        >>> net = torch.nn.Sequential(torch.nn.Unflatten(1, (1, -1)), torch.nn.Conv1d(1, 8, 400, 160))
+        >>> encoder = AutoSpeechEncoder.from_module(net, {"conv": "1"}, stride=160, offset=200, layout="bct")
+        >>> check_nothing_edited(encoder, Settings())
+    """
     padded = batch_of(sounds(encoder, settings.lengths[:3], settings.seed), padding=3.0, extra=50)
     # Without padding the encoder may get the very tensor that the caller holds.
     full = batch_of(sounds(encoder, (6000, 6000), settings.seed))

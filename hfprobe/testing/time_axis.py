@@ -50,7 +50,22 @@ class Reaction:
 @torch.no_grad()
 def check_time_axis(encoder: SpeechEncoder, settings: Settings) -> None:
     """Strides and offsets are where an impulse makes frames react: within a quarter of a stride (plus a sample) for
-    layers that react in a block of frames, one stride for those that react everywhere."""
+    layers that react in a block of frames, one stride for those that react everywhere.
+
+    Args:
+        encoder: The encoder to try.
+        settings: What it is tried with, see `Settings`.
+
+    Raises:
+        ContractError: The promise is broken; the message says where, and by how much.
+        CheckSkipped: It cannot be tried here; the message says why.
+
+    Example:
+        >>> from hfprobe.encoders import AutoSpeechEncoder
+        >>> net = torch.nn.Sequential(torch.nn.Unflatten(1, (1, -1)), torch.nn.Conv1d(1, 8, 400, 160))
+        >>> encoder = AutoSpeechEncoder.from_module(net, {"conv": "1"}, stride=160, offset=200, layout="bct")
+        >>> check_time_axis(encoder, Settings())
+    """
     unclear = []
     for spec, reaction in zip(encoder.layers, reactions(encoder, settings.seed), strict=True):
         if reaction is None:

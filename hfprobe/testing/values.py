@@ -14,7 +14,21 @@ SHORTEST = 0.05  # seconds
 
 @leaves_no_trace
 def check_declaration(encoder: SpeechEncoder, settings: Settings) -> None:
-    """The layers are declared completely: a tuple of specs with unique names and possible numbers."""
+    """The layers are declared completely: a tuple of specs with unique names and possible numbers.
+
+    Args:
+        encoder: The encoder to try.
+        settings: What it is tried with, see `Settings`.
+
+    Raises:
+        ContractError: The promise is broken; the message says where, and by how much.
+
+    Example:
+        >>> from hfprobe.encoders import AutoSpeechEncoder
+        >>> net = torch.nn.Sequential(torch.nn.Unflatten(1, (1, -1)), torch.nn.Conv1d(1, 8, 400, 160))
+        >>> encoder = AutoSpeechEncoder.from_module(net, {"conv": "1"}, stride=160, offset=200, layout="bct")
+        >>> check_declaration(encoder, Settings())
+    """
     specs = encoder.layers
     expect(isinstance(specs, tuple) and len(specs) > 0, f"expected layers as a tuple, got {type(specs).__name__}")
     expect(all(isinstance(spec, LayerSpec) for spec in specs), "expected every entry of layers to be a LayerSpec")
@@ -33,7 +47,21 @@ def check_declaration(encoder: SpeechEncoder, settings: Settings) -> None:
 @leaves_no_trace
 @torch.no_grad()
 def check_shapes(encoder: SpeechEncoder, settings: Settings) -> None:
-    """Every layer gives finite float32 ``(batch, frames, dim)``, zero past each utterance; lengths fit."""
+    """Every layer gives finite float32 ``(batch, frames, dim)``, zero past each utterance; lengths fit.
+
+    Args:
+        encoder: The encoder to try.
+        settings: What it is tried with, see `Settings`.
+
+    Raises:
+        ContractError: The promise is broken; the message says where, and by how much.
+
+    Example:
+        >>> from hfprobe.encoders import AutoSpeechEncoder
+        >>> net = torch.nn.Sequential(torch.nn.Unflatten(1, (1, -1)), torch.nn.Conv1d(1, 8, 400, 160))
+        >>> encoder = AutoSpeechEncoder.from_module(net, {"conv": "1"}, stride=160, offset=200, layout="bct")
+        >>> check_shapes(encoder, Settings())
+    """
     batch, lengths = batch_of(sounds(encoder, settings.lengths, settings.seed))
     output = encoder(batch, lengths)
     kind = type(output).__name__
@@ -68,7 +96,25 @@ def check_shapes(encoder: SpeechEncoder, settings: Settings) -> None:
 @leaves_no_trace
 @torch.no_grad()
 def check_reference(encoder: SpeechEncoder, settings: Settings) -> None:
-    """Every layer is what the model's own forward gives for one utterance."""
+    """Every layer is what the model's own forward gives for one utterance.
+
+    Args:
+        encoder: The encoder to try.
+        settings: What it is tried with, see `Settings`.
+
+    Raises:
+        ContractError: The promise is broken; the message says where, and by how much.
+        CheckSkipped: It cannot be tried here; the message says why.
+
+    Example:
+        >>> from hfprobe.encoders import AutoSpeechEncoder
+        >>> net = torch.nn.Sequential(torch.nn.Unflatten(1, (1, -1)), torch.nn.Conv1d(1, 8, 400, 160))
+        >>> encoder = AutoSpeechEncoder.from_module(net, {"conv": "1"}, stride=160, offset=200, layout="bct")
+        >>> check_reference(encoder, Settings())
+        Traceback (most recent call last):
+        ...
+        hfprobe.testing.contract.CheckSkipped: no reference given: pass reference=, the model's own forward
+    """
     if settings.reference is None:
         raise CheckSkipped("no reference given: pass reference=, the model's own forward")
     for waveform in sounds(encoder, settings.lengths, settings.seed):
@@ -86,7 +132,21 @@ def check_reference(encoder: SpeechEncoder, settings: Settings) -> None:
 @leaves_no_trace
 @torch.no_grad()
 def check_batch(encoder: SpeechEncoder, settings: Settings) -> None:
-    """An utterance gives the same frames alone, in a batch, and in a shuffled one, whatever the padding holds."""
+    """An utterance gives the same frames alone, in a batch, and in a shuffled one, whatever the padding holds.
+
+    Args:
+        encoder: The encoder to try.
+        settings: What it is tried with, see `Settings`.
+
+    Raises:
+        ContractError: The promise is broken; the message says where, and by how much.
+
+    Example:
+        >>> from hfprobe.encoders import AutoSpeechEncoder
+        >>> net = torch.nn.Sequential(torch.nn.Unflatten(1, (1, -1)), torch.nn.Conv1d(1, 8, 400, 160))
+        >>> encoder = AutoSpeechEncoder.from_module(net, {"conv": "1"}, stride=160, offset=200, layout="bct")
+        >>> check_batch(encoder, Settings())
+    """
     waveforms = sounds(encoder, settings.lengths, settings.seed)
     alone = [states_of(encoder, waveform[None]) for waveform in waveforms]
     orders = torch.Generator().manual_seed(settings.seed)
@@ -114,7 +174,21 @@ def check_batch(encoder: SpeechEncoder, settings: Settings) -> None:
 @leaves_no_trace
 @torch.no_grad()
 def check_determinism(encoder: SpeechEncoder, settings: Settings) -> None:
-    """In ``eval()`` the same input gives the same bits, whatever the random state."""
+    """In ``eval()`` the same input gives the same bits, whatever the random state.
+
+    Args:
+        encoder: The encoder to try.
+        settings: What it is tried with, see `Settings`.
+
+    Raises:
+        ContractError: The promise is broken; the message says where, and by how much.
+
+    Example:
+        >>> from hfprobe.encoders import AutoSpeechEncoder
+        >>> net = torch.nn.Sequential(torch.nn.Unflatten(1, (1, -1)), torch.nn.Conv1d(1, 8, 400, 160))
+        >>> encoder = AutoSpeechEncoder.from_module(net, {"conv": "1"}, stride=160, offset=200, layout="bct")
+        >>> check_determinism(encoder, Settings())
+    """
     batch, lengths = batch_of(sounds(encoder, settings.lengths[:3], settings.seed))
     torch.manual_seed(1)
     first = states_of(encoder, batch, lengths)
@@ -127,7 +201,21 @@ def check_determinism(encoder: SpeechEncoder, settings: Settings) -> None:
 @leaves_no_trace
 @torch.no_grad()
 def check_train_mode(encoder: SpeechEncoder, settings: Settings) -> None:
-    """The number of layers and their shapes are the same in ``train()``, run after run."""
+    """The number of layers and their shapes are the same in ``train()``, run after run.
+
+    Args:
+        encoder: The encoder to try.
+        settings: What it is tried with, see `Settings`.
+
+    Raises:
+        ContractError: The promise is broken; the message says where, and by how much.
+
+    Example:
+        >>> from hfprobe.encoders import AutoSpeechEncoder
+        >>> net = torch.nn.Sequential(torch.nn.Unflatten(1, (1, -1)), torch.nn.Conv1d(1, 8, 400, 160))
+        >>> encoder = AutoSpeechEncoder.from_module(net, {"conv": "1"}, stride=160, offset=200, layout="bct")
+        >>> check_train_mode(encoder, Settings())
+    """
     batch, lengths = batch_of(sounds(encoder, settings.lengths[:2], settings.seed))
     shapes = [state.shape for state in states_of(encoder, batch, lengths)]
     encoder.train()
@@ -143,7 +231,21 @@ def check_train_mode(encoder: SpeechEncoder, settings: Settings) -> None:
 @leaves_no_trace
 @torch.no_grad()
 def check_lengths(encoder: SpeechEncoder, settings: Settings) -> None:
-    """Each layer has the frames that ``hidden_lengths_for`` says: at ``min_samples`` and from 50 ms to 30 s."""
+    """Each layer has the frames that ``hidden_lengths_for`` says: at ``min_samples`` and from 50 ms to 30 s.
+
+    Args:
+        encoder: The encoder to try.
+        settings: What it is tried with, see `Settings`.
+
+    Raises:
+        ContractError: The promise is broken; the message says where, and by how much.
+
+    Example:
+        >>> from hfprobe.encoders import AutoSpeechEncoder
+        >>> net = torch.nn.Sequential(torch.nn.Unflatten(1, (1, -1)), torch.nn.Conv1d(1, 8, 400, 160))
+        >>> encoder = AutoSpeechEncoder.from_module(net, {"conv": "1"}, stride=160, offset=200, layout="bct")
+        >>> check_lengths(encoder, Settings())
+    """
     rate = encoder.sampling_rate
     low, high = max(int(SHORTEST * rate), encoder.min_samples), int(settings.longest * rate)
     generator = torch.Generator().manual_seed(settings.seed)
@@ -172,7 +274,21 @@ def check_lengths(encoder: SpeechEncoder, settings: Settings) -> None:
 @leaves_no_trace
 @torch.no_grad()
 def check_refusals(encoder: SpeechEncoder, settings: Settings) -> None:
-    """Bad input is refused with a one-line `EncoderError`: too short, NaN, wrong type, shape or lengths."""
+    """Bad input is refused with a one-line `EncoderError`: too short, NaN, wrong type, shape or lengths.
+
+    Args:
+        encoder: The encoder to try.
+        settings: What it is tried with, see `Settings`.
+
+    Raises:
+        ContractError: The promise is broken; the message says where, and by how much.
+
+    Example:
+        >>> from hfprobe.encoders import AutoSpeechEncoder
+        >>> net = torch.nn.Sequential(torch.nn.Unflatten(1, (1, -1)), torch.nn.Conv1d(1, 8, 400, 160))
+        >>> encoder = AutoSpeechEncoder.from_module(net, {"conv": "1"}, stride=160, offset=200, layout="bct")
+        >>> check_refusals(encoder, Settings())
+    """
     [good] = sounds(encoder, [4000], settings.seed)
     broken = good.clone()
     broken[7] = float("nan")

@@ -147,7 +147,8 @@ def _advice(error: BaseException) -> str:
 
 def processes() -> tuple[int, int]:
     """Number of this process, and how many ``torchrun`` or ``accelerate launch`` started."""
-    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    return int(os.environ.get("RANK", 0)) if world > 1 else 0, world
 
 
 def shared_device(device: str) -> str:

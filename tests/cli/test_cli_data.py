@@ -100,7 +100,9 @@ def test_training_ends_by_what_was_left_out(world, calls, banks, capsys):
     *_, left_out, last = capsys.readouterr().out.strip().splitlines()
     assert left_out.startswith("left out: 2 utterances (1 cut off, 1 silent): call-") and "again" in last
     counts = json.loads((calls.root / "again" / "left_out.json").read_text())
+    names = counts.pop("names")
     assert counts == {"utterances": {"cut off": 1, "silent": 1}, "noise files": {}}
+    assert names["noise files"] == {} and sorted(map(len, names["utterances"].values())) == [1, 1]
 
 
 def test_measuring_ends_by_what_was_left_out(world, calls, tmp_path, capsys):

@@ -101,7 +101,7 @@ class Server:
         assert status is None or done.status == status, f"status {done.status}\n{done.out}\n{done.err}"
         return done
 
-    def together(self, *argv, processes: int = 2, points=()) -> list[Run]:
+    def together(self, *argv, processes: int = 2, points=(), only=None) -> list[Run]:
         """Run a command in several processes that know of each other, as torchrun starts them."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -109,7 +109,11 @@ class Server:
         shared = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1"}
         shared |= {"MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
         ranks = [
-            self.start(*argv, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}, points=points)
+            self.start(
+                *argv,
+                env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                points=[*points, *(only or {}).get(rank, ())],
+            )  # fmt: skip
             for rank in range(processes)
         ]
         return [rank.wait() for rank in ranks]

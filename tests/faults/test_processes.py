@@ -37,11 +37,25 @@ def test_train(hfprobe, train_words, whole_bank, tmp_path):
     assert leftovers(out) == []
     # The shares are disjoint: together they are the batches of one process (of three, and 12 utterances to an epoch).
     assert sorted(set(lines(rows))) == [1, 2] and sum(lines(rows)) == 3 * 16
-    # Frames that are drawn are drawn from the batch of all.
+
+
+@pytest.mark.skipif(not SLOW, reason="with HFPROBE_SLOW=1; what is drawn is tested with `choose_frames` too")
+def test_frames_are_drawn_from_the_batch_of_all(hfprobe, train_words, tmp_path):
     few = ("--frames-per-batch", "40", "--steps", "4")
     hfprobe.run(*train_words(tmp_path / "one", *few))
     assert [rank.status for rank in hfprobe.together(*train_words(tmp_path / "two", *few))] == [0, 0]
     assert_close(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.skipif(not SLOW, reason="with HFPROBE_SLOW=1")
+def test_a_signal_to_one_process_stops_both_at_the_same_step(hfprobe, train_words, whole_bank, tmp_path):
+    stop = {"kind": "signal_at", "target": "hfprobe.probes.training:_Trainer._train_step", "call": 3, "number": 15}
+    ranks = hfprobe.together(*train_words(tmp_path / "bank"), only={1: [stop]})
+    assert [rank.status for rank in ranks] == [143, 143]
+    assert all("interrupted at step 3" in rank.err for rank in ranks)
+    assert [rank.status for rank in hfprobe.together(*train_words(tmp_path / "bank"))] == [0, 0]
+    assert_close(tmp_path / "bank", whole_bank)
+    assert leftovers(tmp_path / "bank") == []
 
 
 def test_evaluate(hfprobe, evaluate_words, tmp_path):

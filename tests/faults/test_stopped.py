@@ -5,13 +5,14 @@ import signal
 import time
 
 import pytest
-from fault_outcome import BATCHES, SMALL_BATCHES, leftovers, lines, table, weights
+from fault_outcome import BATCHES, SLOW, SMALL_BATCHES, leftovers, lines, table, weights
 
 STEP = "hfprobe.probes.training:_Trainer._train_step"
 MEASURE = "hfprobe.analysis.evaluate:_measure_at_once"
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), SIGNALS if SLOW else SIGNALS[:1])
 def test_train_stops_at_a_checkpoint_and_goes_on(hfprobe, train_words, whole_bank, tmp_path, number, status):
     out, steps = tmp_path / "bank", tmp_path / "steps"
     counted = {"kind": "count", "target": STEP, "file": str(steps)}
@@ -25,7 +26,7 @@ def test_train_stops_at_a_checkpoint_and_goes_on(hfprobe, train_words, whole_ban
     assert logged == sorted(set(logged))
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), SIGNALS if SLOW else SIGNALS[1:])
 def test_evaluate_stops_and_goes_on(hfprobe, evaluate_words, tmp_path, number, status):
     out, batches = tmp_path / "evaluation", tmp_path / "batches"
     counted = {"kind": "count", "target": MEASURE, "file": str(batches)}

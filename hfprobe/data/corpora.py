@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -298,7 +299,7 @@ def row_samples(row: dict) -> int:
         rate = sum(row["voice"]["rates"]) / 2
         return int(16000 * 0.085 * len(row["text"]) * 120 / rate)
     audio = row["audio"]
-    if isinstance(audio, str) and not Path(audio).is_file():
+    if isinstance(audio, str) and not os.path.isfile(audio):
         return 0
     try:
         info = sf.info(audio if isinstance(audio, str) else io.BytesIO(audio))

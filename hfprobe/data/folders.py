@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -49,7 +50,7 @@ def _bytes_or_path(path: str) -> bytes | str:
         if path.startswith(REMOTE):
             return remote_bytes(path)
         # What is no regular file would wait, or never end.
-        return Path(path).read_bytes() if Path(path).is_file() else path
+        return Path(path).read_bytes() if os.path.isfile(path) else path
     except OSError as error:
         if path.startswith(REMOTE) and not isinstance(error, FileNotFoundError):
             raise
@@ -163,7 +164,7 @@ def kaldi(folder: str, columns: Mapping[str, str]):
             f"{folder!r} has a segments file, which hfprobe does not apply; write one file per utterance first"
         )
     first, path = next(iter(scp.items()))
-    if not any(Path(path.strip()).is_file() for path in scp.values()):
+    if not any(os.path.isfile(path.strip()) for path in scp.values()):
         raise DatasetError(
             f"wav.scp entry {short(first)} names {short(path.strip())}, which does not exist (nor does any other of "
             f"its {len(scp)}); paths start at the current folder"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hfprobe.listening.key import Key, ListeningError, read_json
+from hfprobe.plain import short
 
 ANSWERS_FORMAT, ANSWERS_VERSION = "hfprobe-listening-answers", 1
 
@@ -65,13 +66,13 @@ def read_sheet(path: str | Path, key: Key) -> Sheet:
     content, name = read_json(path, "answers"), Path(path).name
     if content.get("format") != ANSWERS_FORMAT:
         found = content.get("format")
-        raise ListeningError(f"{name} is no file of answers (format {found!r}); give what the page saved")
+        raise ListeningError(f"{name} is no file of answers (format {short(found)}); give what the page saved")
     if content.get("version") != ANSWERS_VERSION:
         found = content.get("version")
-        raise ListeningError(f"{name}: expected version {ANSWERS_VERSION}, got {found!r}; use a newer hfprobe")
+        raise ListeningError(f"{name}: expected version {ANSWERS_VERSION}, got {short(found)}; use a newer hfprobe")
     if content.get("test") != key.test:
         raise ListeningError(
-            f"{name} is of test {content.get('test')!r}, the key of {key.test!r}; give the key that fits"
+            f"{name} is of test {short(content.get('test'))}, the key of {short(key.test)}; give the key that fits"
         )
     listener, entries = content.get("listener"), content.get("answers")
     if not isinstance(listener, str) or not listener.strip() or not isinstance(entries, list):
@@ -82,17 +83,20 @@ def read_sheet(path: str | Path, key: Key) -> Sheet:
             raise ListeningError(f"{name}: an answer has no item; ask for the file again")
         item = entry["item"]
         if item not in key.scored():
-            raise ListeningError(f"{name}: the key has no item {item!r}; the file was changed, or is of another test")
+            raise ListeningError(
+                f"{name}: the key has no item {short(item)}; the file was changed, or is of another test"
+            )
         answer = _answer(entry, item, key, name)
         if item in sheet.answers:
             again += 1
             continue
         sheet.answers[item] = answer
         seconds = entry.get("seconds")
-        if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and math.isfinite(seconds):
+        if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 <= seconds < math.inf:
             sheet.seconds[item] = float(seconds)
         plays = entry.get("plays")
-        sheet.plays += sum(n for n in plays.values() if isinstance(n, int)) if isinstance(plays, dict) else 0
+        if isinstance(plays, dict):
+            sheet.plays += sum(n for n in plays.values() if isinstance(n, int) and 0 <= n < 1_000_000)
     missing = len(key.scored()) - len(sheet.answers)
     sheet.complete = not missing
     if again:
@@ -109,14 +113,16 @@ def _answer(entry: Mapping[str, Any], item: str, key: Key, name: str) -> Any:
     if key.kind == "mushra":
         marks = entry.get("ratings")
         if not isinstance(marks, dict) or set(marks) != set(choices):
-            raise ListeningError(f"{name}: item {item!r} has not one mark per sound; ask for the file again")
+            raise ListeningError(f"{name}: item {short(item)} has not one mark per sound; ask for the file again")
         for mark in marks.values():
             if isinstance(mark, bool) or not isinstance(mark, (int, float)) or not 0 <= mark <= 100:
-                raise ListeningError(f"{name}: item {item!r} has the mark {mark!r}; marks are 0 to 100")
+                raise ListeningError(f"{name}: item {short(item)} has the mark {short(mark)}; marks are 0 to 100")
         return {clip: float(mark) for clip, mark in marks.items()}
     answer = entry.get("answer")
     if answer not in choices:
-        raise ListeningError(f"{name}: item {item!r} is answered with {answer!r}, which is none of its choices")
+        raise ListeningError(
+            f"{name}: item {short(item)} is answered with {short(answer)}, which is none of its choices"
+        )
     return answer
 
 
@@ -157,13 +163,13 @@ def gather(
         clash = next((sheet for sheet in own if not sheet.answers.items() <= fullest.answers.items()), None)
         if clash is not None:
             bad.append(
-                f"{clash.file} and {fullest.file} are both by listener {listener!r} and differ; keep one, or tell the "
-                "two people apart by another name"
+                f"{clash.file} and {fullest.file} are both by listener {short(listener)} and differ; keep one, or tell "
+                "the two people apart by another name"
             )
             continue
         if len(own) > 1:
             names = ", ".join(sheet.file for sheet in own)
-            notes.append(f"{names} are all by listener {listener!r} and agree; {fullest.file} counts")
+            notes.append(f"{names} are all by listener {short(listener)} and agree; {fullest.file} counts")
         kept.append(fullest)
     if bad and not skip_bad:
         more = f" (and {len(bad) - 1} more files like this)" if len(bad) > 1 else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -102,7 +103,7 @@ def linked_files(card: str, folder: Path) -> list[str]:
     for match in _LINK.finditer(card):
         path = PurePosixPath(unquote((match[1] or match[2]).split("#")[0].split("?")[0]))
         plain = path.parts and not path.is_absolute() and not any(part.startswith(".") for part in path.parts)
-        if plain and path.suffix.lower() in LINKED and (folder / path).is_file() and str(path) not in found:
+        if plain and path.suffix.lower() in LINKED and os.path.isfile(folder / path) and str(path) not in found:
             found.append(str(path))
     return found
 

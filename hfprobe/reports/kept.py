@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import warnings
 from collections.abc import Iterable, Mapping
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from hfprobe.files import write_whole
-from hfprobe.plain import check_file, parse_json, read_text, reason
+from hfprobe.plain import check_file, line, parse_json, read_text, reason, short
 from hfprobe.reports.encode import encode_audio
 from hfprobe.reports.model import Clip, ConditionView, ReportError, UtteranceView, as_number
 
@@ -346,11 +347,11 @@ def _clip(place: Path, one: Mapping[str, Any]) -> StoredClip | Clip:
     parts = stem.split("/")
     # No path from a file is trusted: plain names below the folder only.
     if not all(_PART.fullmatch(part) for part in parts):
-        raise ReportError(f"kept sound {stem!r} is no plain name below {FOLDER}/; make the run again")
+        raise ReportError(f"kept sound {short(stem)} is no plain name below {FOLDER}/; make the run again")
     sound, picture = (place / f"{stem}.{suffix}" for suffix in ("flac", "png"))
     for file in (sound, picture):
-        if not file.is_file() or not file.resolve().is_relative_to(place.resolve()):
-            raise ReportError(f"kept sound {FOLDER}/{stem}.{file.suffix[1:]} is missing; make the run again")
+        if not os.path.isfile(file) or not file.resolve().is_relative_to(place.resolve()):
+            raise ReportError(f"kept sound {FOLDER}/{line(stem)}.{file.suffix[1:]} is missing; make the run again")
     try:
         info = soundfile.info(sound)
     except (soundfile.SoundFileError, RuntimeError) as error:

@@ -18,7 +18,8 @@ from typing import Any
 
 from hfprobe.errors import HfprobeError
 
-SECONDS = 30  # on a machine that does other things too; whole reads take less than one
+SECONDS = 20  # of processor time; whole reads take less than one
+WAITING = 180  # seconds altogether, on a machine that does other things too
 ADDRESSES = 3 << 30  # bytes of address space beyond what is in use
 RESIDENT = 400 << 20  # bytes
 MESSAGE = 2500  # characters
@@ -54,11 +55,12 @@ def _status(key: str) -> int:
 def watched(secrets: tuple[str, ...] = ()) -> Iterator[None]:
     """Limits for a block, and what it must not do."""
 
-    def ring(*_: Any) -> None:
-        raise Hang(f"still reading after {SECONDS} s")
+    def ring(number: int, _: Any) -> None:
+        raise Hang("still waiting" if number == signal.SIGALRM else f"still reading after {SECONDS} s")
 
     linux = Path("/proc/self/status").is_file()
-    before, old = signal.signal(signal.SIGALRM, ring), resource.getrlimit(resource.RLIMIT_AS)
+    before = {number: signal.signal(number, ring) for number in (signal.SIGALRM, signal.SIGPROF)}
+    old = resource.getrlimit(resource.RLIMIT_AS)
     if linux:
         resource.setrlimit(resource.RLIMIT_AS, (_status("VmSize") + ADDRESSES, old[1]))
         try:
@@ -67,12 +69,15 @@ def watched(secrets: tuple[str, ...] = ()) -> Iterator[None]:
             linux = False
     start = _status("VmHWM") if linux else 0
     _watch.update(on=True, seen=[], secrets=secrets)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, WAITING)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         _watch["on"] = False
         resource.setrlimit(resource.RLIMIT_AS, old)
     assert not _watch["seen"], f"the file made hfprobe do this: {_watch['seen'][:3]}"

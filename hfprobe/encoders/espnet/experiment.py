@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from hfprobe.encoders.espnet.archive import is_safe_member
 from hfprobe.errors import EncoderError
 from hfprobe.hub.pickled import read_pickled
 from hfprobe.hub.safety import read_header
-from hfprobe.plain import read_text, read_yaml, reason, short
+from hfprobe.plain import line, read_text, read_yaml, reason, short, shown
 
 CONFIG_NAME = "config.yaml"
 META_NAME = "meta.yaml"
@@ -49,7 +50,7 @@ class Experiment:
         """
         listed = self.config.get("token_list")
         if isinstance(listed, str):
-            source = next((path for path in (self.folder / listed, Path(listed)) if path.is_file()), None)
+            source = next((path for path in (self.folder / listed, Path(listed)) if os.path.isfile(path)), None)
             if source is None:
                 raise EncoderError(f"token_list of {self.folder} names a missing file: put {short(listed)} there")
             listed = read_text(source, "a token list", EncoderError).splitlines()
@@ -80,7 +81,7 @@ def open_experiment(path: str | Path, weights: str | None = None) -> Experiment:
         meta = _read_yaml(path / META_NAME)
         config_file = path / (_meta_entry(meta, "yaml_files", "train_config", path) or CONFIG_NAME)
         meta_weights = _meta_entry(meta, "files", "model_file", path)
-    if not config_file.is_file():
+    if not os.path.isfile(config_file):
         raise EncoderError(f"expected {CONFIG_NAME} in {path}, found none: give an ESPnet experiment folder")
     if weights is not None:
         file = config_file.parent / weights
@@ -88,9 +89,9 @@ def open_experiment(path: str | Path, weights: str | None = None) -> Experiment:
         file = path / meta_weights
     else:
         file = find_weights(config_file.parent)
-    if not file.is_file():
+    if not os.path.isfile(file):
         found = ", ".join(sorted(item.name for item in _candidates(file.parent))) or "none"
-        raise EncoderError(f"expected the weights {file.name} in {file.parent}, found: {found}")
+        raise EncoderError(f"expected the weights {line(file.name)} in {shown(file.parent)}, found: {line(found)}")
     return Experiment(path.resolve().name, _read_yaml(config_file), config_file.parent, file)
 
 
@@ -98,10 +99,12 @@ def _meta_entry(meta: dict[str, Any], section: str, kind: str, folder: Path) -> 
     """Path of a part that ``meta.yaml`` names, relative to its folder; None if it names none."""
     listed = meta.get(section) or {}
     if not isinstance(listed, dict):
-        raise EncoderError(f"expected a mapping {section} in {folder / META_NAME}, got {listed!r}: pack the model anew")
+        raise EncoderError(
+            f"expected a mapping {section} in {folder / META_NAME}, got {short(listed)}: pack the model anew"
+        )
     entry = next((listed[key] for key in (f"{task}_{kind}" for task in _TASKS) if listed.get(key)), None)
     if entry is not None and not (isinstance(entry, str) and is_safe_member(entry)):
-        raise EncoderError(f"expected paths inside {folder} in {META_NAME}, got {entry!r}: do not use this model")
+        raise EncoderError(f"expected paths inside {folder} in {META_NAME}, got {short(entry)}: do not use this model")
     return entry
 
 

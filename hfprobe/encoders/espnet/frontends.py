@@ -27,6 +27,7 @@ from torch import nn
 
 from hfprobe.encoders.espnet.frontend import FRONTEND_NAME, DeltaFrontend
 from hfprobe.errors import EncoderError
+from hfprobe.plain import short, shown
 
 SAMPLING_RATE = 16000
 # Module and class behind each name, and the package that ESPnet leaves to the user to install.
@@ -64,7 +65,7 @@ def frontend_class(kind: str | None, folder: Path) -> type[AbsFrontend]:
     """
     known = ", ".join(sorted(FRONTENDS))
     if kind not in FRONTENDS:
-        raise EncoderError(f"frontend {kind!r} of {folder} is not supported: supported are {known}")
+        raise EncoderError(f"frontend {short(kind)} of {folder} is not supported: supported are {known}")
     module, name, package = FRONTENDS[kind]
     if kind == FRONTEND_NAME:
         return DeltaFrontend
@@ -76,7 +77,7 @@ def frontend_class(kind: str | None, folder: Path) -> type[AbsFrontend]:
     except ImportError as error:
         missing = error.name or package or str(error)
         raise EncoderError(
-            f"frontend {kind!r} of {folder} needs the package {missing}, which cannot be imported here: "
+            f"frontend {short(kind)} of {folder} needs the package {missing}, which cannot be imported here: "
             f"pip install {_INSTALL.get(missing, missing)}; others supported are {known}"
         ) from error
 
@@ -114,7 +115,7 @@ def frontend_options(kind: str, conf: Mapping[str, Any] | None, folder: Path) ->
     rate = options.get("fs") or SAMPLING_RATE
     rate = humanfriendly.parse_size(rate) if isinstance(rate, str) else rate
     if rate != SAMPLING_RATE:
-        raise EncoderError(f"expected an encoder for {SAMPLING_RATE} Hz, got {rate} Hz: it is not supported")
+        raise EncoderError(f"expected an encoder for {SAMPLING_RATE} Hz, got {short(rate)} Hz: it is not supported")
     if kind == "huggingface":
         # The checkpoint holds the weights: only the configuration is read.
         options["load_pretrained"] = False
@@ -136,9 +137,9 @@ def frontend_options(kind: str, conf: Mapping[str, Any] | None, folder: Path) ->
         inner = dict(options.get("frontend_conf") or {})
         place = _local(str(inner.get("path_or_url")), folder)
         if place is None or place.suffix not in (".pt", ".pth"):
-            got = inner.get("path_or_url")
+            got = short(inner.get("path_or_url"))
             raise EncoderError(
-                f"expected a local .pth file with its config.yaml as path_or_url of frontend 'espnet_ssl', got {got!r}:"
+                f"expected a local .pth file with its config.yaml as path_or_url of frontend 'espnet_ssl', got {got}:"
                 " nothing is downloaded"
             )
         options["frontend_conf"] = {**inner, "path_or_url": str(place)}
@@ -148,7 +149,7 @@ def frontend_options(kind: str, conf: Mapping[str, Any] | None, folder: Path) ->
 
 
 def _local(path: str, folder: Path) -> Path | None:
-    return next((place for place in (folder / path, Path(path)) if place.exists()), None)
+    return next((place for place in (folder / path, Path(path)) if os.path.exists(place)), None)
 
 
 def _s3prl_options(conf: Mapping[str, Any] | None, folder: Path) -> dict[str, Any]:
@@ -159,8 +160,8 @@ def _s3prl_options(conf: Mapping[str, Any] | None, folder: Path) -> dict[str, An
         inner["path_or_url"] = str(place)
     elif inner.get("upstream") not in _WITHOUT_WEIGHTS:
         raise EncoderError(
-            f"expected a local file as path_or_url of the s3prl upstream {inner.get('upstream')!r}, got "
-            f"{inner.get('path_or_url')!r}: nothing is downloaded"
+            f"expected a local file as path_or_url of the s3prl upstream {short(inner.get('upstream'))}, got "
+            f"{short(inner.get('path_or_url'))}: nothing is downloaded"
         )
     return inner
 
@@ -175,8 +176,10 @@ def _check_whisper(options: Mapping[str, Any]) -> None:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whisper"
     place = Path(options.get("download_dir") or cache) / (address or f"{size}.pt").rsplit("/", 1)[-1]
     # A file with another checksum than the one in the address would be fetched again.
-    if not place.is_file() or (address and _checksum(place) != address.split("/")[-2]):
-        raise EncoderError(f"expected the weights of Whisper {size!r}, whole, at {place}: nothing is downloaded")
+    if not os.path.isfile(place) or (address and _checksum(place) != address.split("/")[-2]):
+        raise EncoderError(
+            f"expected the weights of Whisper {short(size)}, whole, at {shown(place)}: nothing is downloaded"
+        )
 
 
 def _checksum(place: Path) -> str:
@@ -208,7 +211,7 @@ def check_frontend(frontend: nn.Module) -> None:
         raise EncoderError("expected a centred STFT, got center: false: it is not supported")
     rate = frontend.logmel.mel_options["sr"]
     if rate != SAMPLING_RATE:
-        raise EncoderError(f"expected an encoder for {SAMPLING_RATE} Hz, got {rate} Hz: it is not supported")
+        raise EncoderError(f"expected an encoder for {SAMPLING_RATE} Hz, got {short(rate)} Hz: it is not supported")
 
 
 def check_preencoder(preencoder: nn.Module, frontend: AbsFrontend) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
@@ -59,7 +60,7 @@ def find_weight_files(folder: Path, weights: str | None = None) -> list[Path]:
     if not shards or outside:
         found = short((outside or [None])[0])
         raise EncoderError(f"expected names of files beside {file}, got {found}: download it again")
-    missing = [name for name in shards if not (folder / name).is_file()]
+    missing = [name for name in shards if not os.path.isfile(folder / name)]
     if missing:
         names = line(", ".join(missing))
         raise EncoderError(f"expected every shard of {file}, missing: {names}: download them")

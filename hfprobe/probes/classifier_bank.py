@@ -69,7 +69,7 @@ class ClassifierBank(Mapping[str, ClassifierProbe]):
     def __contains__(self, layer: object) -> bool:
         return layer in self._probes  # Mapping's own version relies on KeyError; ours is a LayerError
 
-    def get(self, layer: str, default=None):
+    def get(self, layer: str, default: Any = None) -> Any:
         """The classifier of a layer, or ``default``.
 
         Args:

@@ -25,7 +25,7 @@ from hfprobe.audio.mel import MelConfig, hann_window
 from hfprobe.errors import AudioError
 
 HANN_GAMMA = 0.25645  # time-frequency ratio of the Gaussian closest to a Hann window of M samples, over M^2
-CACHE_FRAMES = 4096  # frames handled at once on a CPU; without a limit it was 15 % slower (cache)
+CACHE_FRAMES = 1024  # frames handled at once on a CPU; with 4096 it was 10 to 15 % slower (cache)
 INITS = ("gradient", "random")
 ALGORITHMS = ("raar", "fgla")
 RELAXATION = (1.0, 0.85)  # of "raar", from the first iteration to the last; best of those tried on LibriSpeech
@@ -201,9 +201,10 @@ def _iterate(magnitude, phases, lengths, samples, config, n_iter, momentum) -> t
 
     def with_magnitude(spectrum: torch.Tensor) -> torch.Tensor:
         """The given magnitudes with these phases."""
-        pairs = torch.view_as_real(spectrum)
-        gain = magnitude * (pairs.square().sum(-1) + 1e-20).rsqrt()
-        return torch.view_as_complex(pairs * gain.unsqueeze(-1))
+        real, imaginary = spectrum.real, spectrum.imag
+        # Half the time of a sum over pairs: a reduction over two values is not vectorised.
+        gain = torch.addcmul(real * real, imaginary, imaginary).add_(1e-20).rsqrt_().mul_(magnitude)
+        return torch.view_as_complex(torch.view_as_real(spectrum) * gain.unsqueeze(-1))
 
     spectrum = torch.polar(magnitude, phases)
     iterate = _reflect if momentum is None else _accelerate

@@ -242,7 +242,7 @@ class Collector:
 
 def sample_of_all(reservoir: Reservoir) -> Items:
     """This process's part of the sample that one process would have drawn from the points of all."""
-    items = reservoir.items()
+    items = reservoir.items() if reservoir.seen else reservoir.nothing()
     everywhere = torch.cat(gather(items.priorities))
     if len(everywhere) <= reservoir.capacity:
         return items

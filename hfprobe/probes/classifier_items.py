@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hfprobe.errors import ConfigError
+from hfprobe.errors import ConfigError, DatasetError
 
 SLACK = 1.25  # how far a reservoir overfills before it is cut: cutting copies it
 FEWEST = 32  # points below which there is nothing to learn
@@ -112,11 +112,19 @@ class Reservoir:
             self._parts = [self.items()]
             self._held = len(self._parts[0])
 
+    def nothing(self) -> Items:
+        """A sample without points: that of a process whose share had none."""
+        none, features = torch.zeros(0, dtype=torch.int64), {k: torch.zeros(0, d) for k, d in self.dims.items()}
+        return Items(features, none, none, none, none, none.double())
+
     def items(self) -> Items:
-        """The sample; empty where no point came by."""
+        """The sample.
+
+        Raises:
+            DatasetError: No point came by.
+        """
         if not self._parts:
-            whole, features = torch.zeros(0, dtype=torch.int64), {k: torch.zeros(0, d) for k, d in self.dims.items()}
-            return Items(features, whole, whole, whole, whole, whole.double(), whole)
+            raise DatasetError("no labelled point was found; check the dataset's labels and alignments")
         joined = {
             f.name: torch.cat([getattr(part, f.name) for part in self._parts])
             for f in fields(Items)

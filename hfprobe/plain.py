@@ -164,11 +164,12 @@ def parse_json(text: str, **options: Callable) -> Any:
         raise ValueError("it is nested too deep") from problem
 
 
-def parse_yaml(text: str) -> Any:
+def parse_yaml(text: str, loader: Any = None) -> Any:
     """The value that YAML stands for: plain values only, at most `MOST_NODES` of them and `MOST_LEVELS` deep.
 
     Args:
         text: One document.
+        loader: A subclass of `yaml.SafeLoader` with constructors of its own; none makes objects.
 
     Raises:
         ValueError: It is not YAML, has a tag that is no plain value's, an alias of itself, or is too long or too deep.
@@ -183,9 +184,10 @@ def parse_yaml(text: str) -> Any:
     """
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    quick = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loader = loader or quick
     try:
-        _check_events(yaml.parse(text, Loader=loader), yaml.events)
+        _check_events(yaml.parse(text, Loader=quick), yaml.events)
         return yaml.load(text, Loader=loader)  # noqa: S506 (a SafeLoader)
     except yaml.YAMLError as problem:
         raise ValueError(reason(problem)) from problem

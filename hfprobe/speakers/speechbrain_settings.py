@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from hfprobe.errors import EncoderError
+from hfprobe.plain import parse_yaml, read_text, reason
 
 HYPERPARAMS = "hyperparams.yaml"
 MAX_BYTES = 1_000_000
@@ -60,12 +61,11 @@ def read_settings(folder: Path) -> dict[str, Any]:
     file = folder / HYPERPARAMS
     if not file.is_file():
         return {}
+    text = read_text(file, "settings", EncoderError, MAX_BYTES)
     try:
-        text = file.read_text(encoding="utf-8")
-        content = yaml.load(text, Loader=_PlainLoader) if len(text) <= MAX_BYTES else None  # noqa: S506 (a SafeLoader)
-    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise EncoderError(f"expected settings in {file}, could not read them: {reason}") from error
+        content = parse_yaml(text, _PlainLoader)
+    except ValueError as error:
+        raise EncoderError(f"expected settings in {file}, could not read them: {reason(error)}") from error
     if not isinstance(content, dict):
         raise EncoderError(f"expected settings in {file}, got something else; download the model again")
     return content

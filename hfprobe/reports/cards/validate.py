@@ -102,9 +102,8 @@ def _problems(text: str, folder: str | Path | None) -> list[str]:
 
 def _metadata_problems(source: str) -> list[str]:
     try:
-        parse_yaml(source)  # bounded; only then with the loader that is strict
-        data = yaml.load(source, Loader=_StrictLoader)  # a SafeLoader: plain values only
-    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        data = parse_yaml(source, _StrictLoader)
+    except ValueError as error:
         return [f"the metadata are not valid YAML ({reason(error)}); quote values with ':' or '#'"]
     if not isinstance(data, dict):
         return [f"the metadata must be keys and values, got {type(data).__name__}; write `license: ...` and so on"]

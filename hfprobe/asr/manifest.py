@@ -10,7 +10,7 @@ from pathlib import Path
 from hfprobe.data.corpora import load_corpus, row_samples
 from hfprobe.errors import DatasetError
 from hfprobe.files import write_whole
-from hfprobe.plain import read_text
+from hfprobe.plain import read_text, short
 
 SAMPLING_RATE = 16000
 SHOWN = 3
@@ -82,17 +82,17 @@ def check_split(split: Split) -> None:
     """
     items = split.utterances
     if not items:
-        raise DatasetError(f"{split.name}: {split.corpus!r} has no utterance; check its name, or the folder")
+        raise DatasetError(f"{split.name}: {short(split.corpus)} has no utterance; check its name, or the folder")
     mute = [item.id for item in items if not item.samples]
     if mute:
         raise DatasetError(
-            f"{split.name}: {len(mute)} of {len(items)} utterances of {split.corpus!r} have a transcript but no "
+            f"{split.name}: {len(mute)} of {len(items)} utterances of {short(split.corpus)} have a transcript but no "
             f"readable audio: {some(mute)}; restore the files, or remove them from the transcripts"
         )
     wordless = [item.id for item in items if not item.text]
     if wordless:
         raise DatasetError(
-            f"{split.name}: {len(wordless)} of {len(items)} utterances of {split.corpus!r} have no transcript: "
+            f"{split.name}: {len(wordless)} of {len(items)} utterances of {short(split.corpus)} have no transcript: "
             f"{some(wordless)}; recognisers cannot be trained or measured on them: add the transcripts"
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hfprobe.errors import ConfigError
-from hfprobe.plain import read_text, read_yaml
+from hfprobe.plain import read_text, read_yaml, short
 
 SPACE, UNKNOWN = "<space>", "<unk>"
 
@@ -68,7 +68,7 @@ def build_tokens(token_type: str, token_list: list[str], model: str | Path | Non
         ConfigError: The type is another, the list lacks ``<unk>``, or there is no model.
     """
     if token_type not in ("char", "bpe"):
-        raise ConfigError(f"token_type must be char or bpe, got {token_type!r}")
+        raise ConfigError(f"token_type must be char or bpe, got {short(token_type)}")
     if UNKNOWN not in token_list:
         raise ConfigError(f"the token list has no {UNKNOWN}; take the list of the recipe, or add it")
     if token_type == "char":

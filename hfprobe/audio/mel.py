@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from hfprobe.errors import AudioError, ConfigError
+from hfprobe.plain import short
 
 MEL_SCALES = ("slaney", "htk")
 Count = TypeVar("Count", int, torch.Tensor)
@@ -60,7 +61,7 @@ class MelConfig:
         for name in ("sampling_rate", "n_fft", "win_length", "hop_length", "n_mels"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"mel {name} must be a positive whole number, got {value!r}")
+                raise ConfigError(f"mel {name} must be a positive whole number, got {short(value)}")
         if self.n_fft % 2:
             raise ConfigError(f"mel n_fft must be even, got {self.n_fft}")
         if self.win_length > self.n_fft:
@@ -72,12 +73,12 @@ class MelConfig:
         if not 0 <= self.f_min < self.f_max <= self.sampling_rate / 2:
             raise ConfigError(
                 f"mel bands need 0 <= f_min < f_max <= {self.sampling_rate / 2:g} Hz, "
-                f"got f_min={self.f_min!r}, f_max={self.f_max!r}"
+                f"got f_min={short(self.f_min)}, f_max={short(self.f_max)}"
             )
         if self.mel_scale not in MEL_SCALES:
-            raise ConfigError(f"mel_scale must be one of {', '.join(MEL_SCALES)}, got {self.mel_scale!r}")
+            raise ConfigError(f"mel_scale must be one of {', '.join(MEL_SCALES)}, got {short(self.mel_scale)}")
         if not 0 < self.log_floor < 1:
-            raise ConfigError(f"mel log_floor must lie between 0 and 1, got {self.log_floor!r}")
+            raise ConfigError(f"mel log_floor must lie between 0 and 1, got {short(self.log_floor)}")
 
     @property
     def n_freqs(self) -> int:
@@ -115,7 +116,7 @@ class MelConfig:
         names = [field.name for field in fields(cls)]
         unknown = sorted(set(values) - set(names))
         if unknown:
-            raise ConfigError(f"unknown mel setting {unknown[0]!r}; valid settings: {', '.join(names)}")
+            raise ConfigError(f"unknown mel setting {short(unknown[0])}; valid settings: {', '.join(names)}")
         return cls(**values)
 
 

@@ -14,6 +14,7 @@ import torch
 from hfprobe.audio import MelConfig, vocode
 from hfprobe.errors import BankError, ConfigError, LayerError
 from hfprobe.hub.place import Place
+from hfprobe.plain import short
 from hfprobe.probes import bank_files
 from hfprobe.probes.bank_card import default_card
 from hfprobe.probes.bank_check import check_encoder
@@ -70,7 +71,7 @@ class ProbeBank(Mapping[str, HighwayProbe | LinearProbe]):
         for name, probe in self._probes.items():
             if probe.config.mel_config != self.mel_config:
                 raise BankError(
-                    f"expected the mel settings {self.mel_config} in every probe, layer {name!r} has "
+                    f"expected the mel settings {self.mel_config} in every probe, layer {short(name)} has "
                     f"{probe.config.mel_config}; put probes of one training into one bank"
                 )
         self.folder: Path | None = None  # where it was loaded from
@@ -83,7 +84,7 @@ class ProbeBank(Mapping[str, HighwayProbe | LinearProbe]):
         if layer == FLOOR:
             return self.floor
         if layer not in self._probes:
-            raise LayerError(f"no probe for layer {layer!r} in this bank; it has {', '.join(self)} and {FLOOR}")
+            raise LayerError(f"no probe for layer {short(layer)} in this bank; it has {', '.join(self)} and {FLOOR}")
         return self._probes[layer]
 
     def __contains__(self, layer: object) -> bool:
@@ -281,7 +282,7 @@ class ProbeBank(Mapping[str, HighwayProbe | LinearProbe]):
         index = read_checked(place, [bank_files.INDEX], read_index)
         for name in wanted or []:
             if name not in index["layers"]:
-                raise LayerError(f"no probe for layer {name!r} in {place}; it has {', '.join(index['layers'])}")
+                raise LayerError(f"no probe for layer {short(name)} in {place}; it has {', '.join(index['layers'])}")
         names = [name for name in index["layers"] if wanted is None or name in wanted]
         files = files_of(index, names)
         read_checked(place, files, lambda folder: bank_files.check_files(folder, index, files))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hfprobe.errors import BankError, ConfigError
+from hfprobe.plain import short
 from hfprobe.probes.bank_files import RANDOM
 
 
@@ -20,17 +21,19 @@ def check_encoder(bank: Any, encoder: Any) -> None:
             fingerprint does; the message says which.
     """
     specs = {spec.name: spec for spec in encoder.layers}
-    told = f"this is the bank of encoder {bank.encoder!r}, not of {encoder.name!r}"
+    told = f"this is the bank of encoder {short(bank.encoder)}, not of {short(encoder.name)}"
     for name, probe in bank.items():
         if name not in specs:
-            raise BankError(f"{told}: it has no layer {name!r} (it has {', '.join(specs)}); load the right encoder")
+            raise BankError(
+                f"{told}: it has no layer {short(name)} (it has {', '.join(specs)}); load the right encoder"
+            )
         expected, found = (
             (probe.config.input_dim, probe.config.stride),
             (specs[name].dim, specs[name].stride),
         )
         if expected != found:
             raise BankError(
-                f"{told}: layer {name!r} has width {found[0]} and stride {found[1]}, "
+                f"{told}: layer {short(name)} has width {found[0]} and stride {found[1]}, "
                 f"expected {expected[0]} and {expected[1]}; load the right encoder"
             )
     if encoder.sampling_rate != bank.mel_config.sampling_rate:

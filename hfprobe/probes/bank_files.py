@@ -29,6 +29,7 @@ from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 from hfprobe.errors import BankError
+from hfprobe.plain import short
 
 FORMAT_VERSION = 1
 INDEX = "bank.json"
@@ -62,7 +63,7 @@ def check_layer_name(name: object, source: object) -> str:
     """
     if not isinstance(name, str) or not LAYER_NAME.fullmatch(name):
         raise BankError(
-            f"expected layer names of letters, digits, '_' and '-' in {source}, got {name!r}; "
+            f"expected layer names of letters, digits, '_' and '-' in {source}, got {short(name)}; "
             "do not use this bank, or rename the layer before saving"
         )
     return name

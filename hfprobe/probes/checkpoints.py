@@ -30,7 +30,7 @@ from hfprobe.errors import BankError, ConfigError
 from hfprobe.files import clear_unfinished
 from hfprobe.hub.pickled import read_pickled
 from hfprobe.hub.safety import read_header
-from hfprobe.plain import read_json, reason, shown
+from hfprobe.plain import read_json, reason, short, shown
 
 KEEP = 2
 _ARRAY = "__ndarray__"
@@ -175,7 +175,7 @@ def check_identity(stored: dict, wanted: dict, folder: Path) -> None:
         before = stored.get(key, _EARLIER.get(key))
         if before != value:
             raise ConfigError(
-                f"expected {key}={before!r} as in {folder}, got {value!r}; "
+                f"expected {key}={short(before)} as in {folder}, got {short(value)}; "
                 "restore it, use resume=False to begin anew, or choose another output folder"
             )
 

@@ -11,6 +11,7 @@ from transformers import PreTrainedConfig
 
 from hfprobe.errors import ConfigError
 from hfprobe.hub.safety import refuse_code
+from hfprobe.plain import short
 from hfprobe.probes.configuration import MOST
 
 KINDS = {
@@ -23,7 +24,7 @@ POOLINGS = ("frame", "utterance")
 def _whole(name: str, value: Any, least: int, most: float = math.inf) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         limit = f" and at most {most}" if most < math.inf else ""
-        raise ConfigError(f"expected {name} to be a whole number of at least {least}{limit}, got {value!r}")
+        raise ConfigError(f"expected {name} to be a whole number of at least {least}{limit}, got {short(value)}")
     return value
 
 
@@ -66,7 +67,7 @@ class ClassifierProbeConfig(PreTrainedConfig):
         self.input_dim = _whole("input_dim", input_dim, 1, MOST)
         self.hidden_dim = _whole("hidden_dim", hidden_dim, 0, MOST)
         if pooling not in POOLINGS:
-            raise ConfigError(f"expected pooling to be one of {', '.join(POOLINGS)}, got {pooling!r}")
+            raise ConfigError(f"expected pooling to be one of {', '.join(POOLINGS)}, got {short(pooling)}")
         self.pooling, self.layer, self.target = pooling, layer, target
         self.encoder, self.encoder_fingerprint = encoder, encoder_fingerprint
         if labels is not None:
@@ -113,7 +114,7 @@ class ClassifierTrainingConfig:
 
     def __post_init__(self):
         if self.probe not in KINDS:
-            raise ConfigError(f"unknown probe {self.probe!r}; choose from {', '.join(KINDS)}")
+            raise ConfigError(f"unknown probe {short(self.probe)}; choose from {', '.join(KINDS)}")
         for name, least in (("steps", 1), ("batch_size", 1), ("eval_steps", 1), ("seed", 0)):
             _whole(name, getattr(self, name), least)
         if not 0 < self.learning_rate < 1 or not 0 <= self.weight_decay or not 0 <= self.dev_share < 1:

@@ -15,6 +15,7 @@ from transformers import PreTrainedConfig
 from hfprobe.audio import MelConfig
 from hfprobe.errors import ConfigError
 from hfprobe.hub.safety import refuse_code
+from hfprobe.plain import short
 
 MOST = 1_000_000  # no width or stride is larger; a file of somebody else must not make us build such a thing
 MOST_HIGHWAYS = 256
@@ -24,7 +25,7 @@ MOST_BINS = 65536
 def _require_positive_integer(name: str, value: Any, most: int = MOST) -> int:
     # bool is an int in Python; `hidden_dim: true` in a YAML file is a mistake, not a width of one.
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise ConfigError(f"expected {name} to be a whole number from 1 to {most}, got {value!r}; correct {name}")
+        raise ConfigError(f"expected {name} to be a whole number from 1 to {most}, got {short(value)}; correct {name}")
     return value
 
 

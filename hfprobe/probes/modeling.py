@@ -22,6 +22,7 @@ from transformers import initialization as init
 
 from hfprobe.errors import BankError
 from hfprobe.hub.safety import read_json
+from hfprobe.plain import short
 from hfprobe.probes.configuration import HighwayProbeConfig, LinearProbeConfig, MeanProbeConfig
 from hfprobe.probes.mel_probe import HighwayProbeOutput, MelProbe
 
@@ -222,5 +223,5 @@ def load_layer_probe(folder: Path) -> HighwayProbe | LinearProbe:
         raise BankError(f"expected the configuration of a probe in {folder}, got: {error}") from error
     if kind not in LAYER_PROBES:
         known, found = ", ".join(LAYER_PROBES), str(kind)[:40]
-        raise BankError(f"expected a probe ({known}) in {folder}, got {found!r}; use a newer hfprobe")
+        raise BankError(f"expected a probe ({known}) in {folder}, got {short(found)}; use a newer hfprobe")
     return LAYER_PROBES[kind].from_pretrained(folder)

@@ -7,6 +7,7 @@ import re
 from dataclasses import asdict, dataclass, fields
 
 from hfprobe.errors import ConfigError
+from hfprobe.plain import short
 from hfprobe.probes.bank_files import DTYPES
 
 SCHEDULES = ("cosine", "linear", "constant")
@@ -111,10 +112,10 @@ class ProbeTrainingConfig:
         }
         for name, valid in choices.items():
             if getattr(self, name) not in valid:
-                raise ConfigError(f"expected {name} to be one of {', '.join(valid)}, got {getattr(self, name)!r}")
+                raise ConfigError(f"expected {name} to be one of {', '.join(valid)}, got {short(getattr(self, name))}")
 
         if self.device not in ("auto", "cpu") and not re.fullmatch(r"cuda:\d+", self.device):
-            raise ConfigError(f"expected device to be auto, cpu or cuda:N, got {self.device!r}")
+            raise ConfigError(f"expected device to be auto, cpu or cuda:N, got {short(self.device)}")
 
     def _require(self, name: str, kind: type, least: float, optional: bool = False, above: bool = False) -> None:
         value = getattr(self, name)
@@ -125,7 +126,9 @@ class ProbeTrainingConfig:
         if not fits or value < least or (above and value == least):
             what = "a whole number" if kind is int else "a number"
             bound = f"above {least}" if above else f"of at least {least}"
-            raise ConfigError(f"expected {name} to be {what} {bound}{' or null' if optional else ''}, got {value!r}")
+            raise ConfigError(
+                f"expected {name} to be {what} {bound}{' or null' if optional else ''}, got {short(value)}"
+            )
 
     def learning_rate_at(self, step: int, fraction: float) -> float:
         """Learning rate of one step.
@@ -165,5 +168,5 @@ class ProbeTrainingConfig:
         names = [field.name for field in fields(cls)]
         unknown = sorted(set(values) - set(names))
         if unknown:
-            raise ConfigError(f"unknown training setting {unknown[0]!r}; valid settings: {', '.join(names)}")
+            raise ConfigError(f"unknown training setting {short(unknown[0])}; valid settings: {', '.join(names)}")
         return cls(**values)

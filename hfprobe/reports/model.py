@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from hfprobe.errors import HfprobeError
+from hfprobe.plain import short
 
 REFERENCE_LAYERS = ("input", "ceiling", "floor")
 _ROW_KEYS = ("encoder", "layer", "condition", "metric", "value", "ci_low", "ci_high", "n", "n_failed")
@@ -31,7 +32,7 @@ def as_number(value: Any, what: str) -> float | None:
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise ReportError(f"{what} must be a number or None, got {value!r}") from None
+        raise ReportError(f"{what} must be a number or None, got {short(value)}") from None
     return number if math.isfinite(number) else None
 
 
@@ -128,7 +129,7 @@ class UtteranceView:
 
     def __post_init__(self):
         if not self.conditions:
-            raise ReportError(f"utterance {self.id!r} must have at least one condition, got none")
+            raise ReportError(f"utterance {short(self.id)} must have at least one condition, got none")
         names = [condition.name for condition in self.conditions]
         if len(set(names)) != len(names):
             raise ReportError(f"conditions of utterance {self.id!r} must have different names, got {names}")

@@ -17,7 +17,7 @@ from torch import nn
 from hfprobe.encoders.speechbrain import forget_lazy_modules
 from hfprobe.errors import EncoderError
 from hfprobe.hub.pickled import read_pickled
-from hfprobe.plain import line
+from hfprobe.plain import line, short
 from hfprobe.speakers.base import SAMPLING_RATE
 from hfprobe.speakers.fetch import model_folder
 from hfprobe.speakers.speechbrain_settings import HYPERPARAMS, arguments, read_settings
@@ -68,7 +68,7 @@ class SpeechBrainEncoder(WholeClipEncoder):
         name: Name in results.
     """
 
-    def __init__(self, features: nn.Module, normaliser: nn.Module, model: nn.Module, dim: int, name: str):
+    def __init__(self, features: Any, normaliser: nn.Module, model: nn.Module, dim: int, name: str):
         super().__init__(_min_frames(model) * round(features.compute_STFT.hop_length))
         self.name = name
         self.dim = dim
@@ -131,10 +131,10 @@ def load_speechbrain_speaker(kind: str, source: str | None = None) -> SpeechBrai
         )
     network = arguments(settings, "embedding_model", CLASSES[kind]) or dict(PUBLISHED[kind])
     bands = network.get("input_size" if kind == "ecapa" else "in_channels")
-    parts = _build(kind, {"n_mels": bands} | fbank, normaliser, network, folder)
-    _fill(parts[2], file)
+    features, own_normaliser, model, dim = _build(kind, {"n_mels": bands} | fbank, normaliser, network, folder)
+    _fill(model, file)
     name = kind if source is None else f"{kind}:{folder.resolve().name if Path(source).is_dir() else source}"
-    return SpeechBrainEncoder(*parts, name=name).requires_grad_(False).eval()
+    return SpeechBrainEncoder(features, own_normaliser, model, dim, name).requires_grad_(False).eval()
 
 
 def _build(kind: str, fbank: dict, normaliser: dict, network: dict, folder: Path) -> tuple:
@@ -142,7 +142,9 @@ def _build(kind: str, fbank: dict, normaliser: dict, network: dict, folder: Path
     network = {key: value for key, value in network.items() if key != "device"}
     if "activation" in network:
         if network["activation"] not in ACTIVATIONS:
-            raise EncoderError(f"expected an activation of {', '.join(ACTIVATIONS)}, got {network['activation']!r}")
+            raise EncoderError(
+                f"expected an activation of {', '.join(ACTIVATIONS)}, got {short(network['activation'])}"
+            )
         network["activation"] = ACTIVATIONS[network["activation"]]
     try:
         from speechbrain.lobes.features import Fbank

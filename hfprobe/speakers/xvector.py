@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from hfprobe.errors import EncoderError
-from hfprobe.plain import read_json
+from hfprobe.plain import read_json, short
 from hfprobe.speakers.base import SAMPLING_RATE
 from hfprobe.speakers.fetch import model_folder
 from hfprobe.speakers.whole import WholeClipEncoder
@@ -39,7 +39,7 @@ class XVectorEncoder(WholeClipEncoder):
         name: Name in results.
     """
 
-    def __init__(self, model: nn.Module, normalise: bool, name: str = "hf"):
+    def __init__(self, model: Any, normalise: bool, name: str = "hf"):
         super().__init__(_min_samples(model.config))
         self.name = name
         self.dim = model.config.xvector_output_dim
@@ -107,7 +107,9 @@ def load_xvector(source: str | None = None) -> XVectorEncoder:
     settings = _json(folder / "config.json")
     kind = settings.get("model_type")
     if kind not in FAMILIES:
-        raise EncoderError(f"expected a speaker model of {', '.join(FAMILIES)} in {source}, got model_type {kind!r}")
+        raise EncoderError(
+            f"expected a speaker model of {', '.join(FAMILIES)} in {source}, got model_type {short(kind)}"
+        )
     weights = next((name for name in _WEIGHTS if (folder / name).is_file()), None)
     if weights is None:
         raise EncoderError(

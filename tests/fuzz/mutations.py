@@ -9,7 +9,7 @@ import os
 from typing import Any
 
 import yaml
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 # Little and always the same by default; more, and other examples each time, with HFPROBE_SLOW=1.
@@ -19,6 +19,7 @@ FUZZ = settings(
     derandomize=not SLOW,
     deadline=None,
     database=None,
+    phases=(Phase.generate,),  # a failing example is short enough as it is, and shrinking takes minutes
     suppress_health_check=list(HealthCheck),
 )
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from hfprobe.errors import EncoderError
+from hfprobe.plain import short
 
 _SUFFIXES = frozenset({".yaml", ".yml", ".pth", ".safetensors", ".txt"})
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -95,10 +96,8 @@ def _check_members(members: list[zipfile.ZipInfo], archive: Path) -> None:
         link = stat.S_ISLNK(member.external_attr >> 16)
         # `orig_filename` still has what zipfile tidied away in `filename`.
         if link or not is_safe_member(member.filename) or not is_safe_member(member.orig_filename):
-            what = "a link" if link else "a name that points outside"
-            raise EncoderError(
-                f"expected only plain members in {archive}, got {what}: {member.orig_filename!r}; do not use this file"
-            )
+            what, name = "a link" if link else "a name that points outside", short(member.orig_filename)
+            raise EncoderError(f"expected only plain members in {archive}, got {what}: {name}; do not use this file")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise EncoderError(f"expected each member of {archive} once, got {twice!r} twice: pack the model anew")
+        raise EncoderError(f"expected each member of {archive} once, got {short(twice)} twice: pack the model anew")

@@ -38,6 +38,7 @@ from hfprobe.encoders.espnet.frontends import LEARNED, PREENCODERS, frontend_cla
 from hfprobe.encoders.espnet.layers import AttentionEncoder
 from hfprobe.encoders.espnet.normalize import PerUtteranceMVN, StoredMVN
 from hfprobe.errors import EncoderError
+from hfprobe.plain import line, short
 
 ENCODERS: dict[str, type[nn.Module]] = {
     "rnn": RNNEncoder,
@@ -108,7 +109,7 @@ def _build(experiment: Experiment, name: str) -> EspnetEncoder:
     config = experiment.config
     if config.get("postencoder") is not None:
         got = config["postencoder"]
-        raise EncoderError(f"postencoder {got!r} of {experiment.folder} is not supported: only none is")
+        raise EncoderError(f"postencoder {short(got)} of {experiment.folder} is not supported: only none is")
     encoder_class = _choose("encoder", config.get("encoder", "rnn"), ENCODERS, experiment)
     frontend = _frontend(config.get("frontend", "default"), config.get("frontend_conf"), experiment)
     width = frontend.output_size()
@@ -155,7 +156,7 @@ def _choose(kind: str, value: str | None, choices: dict[str, type], experiment: 
     """The class behind a name of the configuration."""
     if value not in choices:
         known = ", ".join(sorted(choices))
-        raise EncoderError(f"{kind} {value!r} of {experiment.folder} is not supported: supported are {known}")
+        raise EncoderError(f"{kind} {short(value)} of {experiment.folder} is not supported: supported are {known}")
     return choices[value]
 
 
@@ -184,7 +185,7 @@ def _make(
     except (AssertionError, ZeroDivisionError) as error:
         # ESPnet checks most combinations of options by bare assertions: the line itself says what was expected.
         reason = f"{type(error).__name__} at `{traceback.extract_tb(error.__traceback__)[-1].line}`"
-    raise EncoderError(f"{key} of {experiment.folder} does not fit {make.__name__}: {reason}")
+    raise EncoderError(f"{key} of {experiment.folder} does not fit {make.__name__}: {line(reason)}")
 
 
 @contextlib.contextmanager
@@ -230,7 +231,7 @@ def _normalizer(
     if kind == "utterance_mvn":
         return _make(PerUtteranceMVN, conf, "normalize_conf", experiment)
     known = ", ".join((*NORMALIZERS, "none"))
-    raise EncoderError(f"normalize {kind!r} of {experiment.folder} is not supported: supported are {known}")
+    raise EncoderError(f"normalize {short(kind)} of {experiment.folder} is not supported: supported are {known}")
 
 
 def _check_state(model: nn.Module, state: dict[str, Tensor], file: Path) -> None:

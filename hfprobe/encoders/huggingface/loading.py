@@ -24,7 +24,7 @@ from hfprobe.encoders.huggingface.waveform import SpeechT5Encoder, WaveformEncod
 from hfprobe.encoders.huggingface.whisper import WhisperEncoder
 from hfprobe.errors import EncoderError
 from hfprobe.hub.safety import refuse_code
-from hfprobe.plain import read_json
+from hfprobe.plain import read_json, short
 
 SAMPLING_RATE = 16000
 # Where the feature extractor is described, in the order in which transformers looks.
@@ -114,7 +114,7 @@ def _family(settings: dict[str, Any], path: Path) -> Family:
     kind = settings.get("model_type")
     if kind not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
-        raise EncoderError(f"model_type {kind!r} of {path} is not a supported encoder: supported are {known}")
+        raise EncoderError(f"model_type {short(kind)} of {path} is not a supported encoder: supported are {known}")
     return FAMILIES[kind]
 
 

@@ -138,7 +138,7 @@ def read_sides(answers: Sequence[str], where: str, first: str | None = None) -> 
         if answer not in numbering:
             raise ListeningError(
                 f"{where}: expected answers A or B, 0 or 1, or 1 or 2, and one way throughout, got "
-                f"{', '.join(map(short, sorted(given)[:6]))}; correct {short(answer)}"
+                f"{', '.join(text[:20] for text in sorted(given)[:6])}; correct {short(answer)}"
             )
     return [SIDES[numbering.index(answer)] if answer in given else None for answer in written]
 

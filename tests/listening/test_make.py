@@ -138,7 +138,7 @@ def test_more_manifests_that_are_refused(folder):
         FileSounds(manifest(path, rows, "path,who,layer,condition,utterance"))
     with pytest.raises(ConfigError, match="no layer 'cnn9'; it has input, blstm1"):
         FileSounds(manifest(path, rows), layers=["cnn9"])
-    with pytest.raises(ConfigError, match="cannot read none.csv"):
+    with pytest.raises(ConfigError, match="none.csv, cannot read it"):
         FileSounds(path / "none.csv")
     only = FileSounds(manifest(path, [row for row in rows if "blstm1" in row]))
     with pytest.raises(ConfigError, match="no natural speech .* --catch 0"):

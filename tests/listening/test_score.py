@@ -174,7 +174,7 @@ def test_files_that_are_refused(test, key, save):
     ):
         with pytest.raises(ListeningError, match=message):
             read_sheet(save(content), key)
-    with pytest.raises(ListeningError, match="cannot read none.json"):
+    with pytest.raises(ListeningError, match="none.json, cannot read it"):
         read_sheet("none.json", key)
 
 

@@ -129,7 +129,7 @@ def test_keys_that_are_refused(tmp_path):
         with pytest.raises(ListeningError, match=message):
             read_text_key([tmp_path / "k.txt"])
     (tmp_path / "b.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ListeningError, match="no text in UTF-8"):
+    with pytest.raises(ListeningError, match="as UTF-8 text in"):
         read_text_key([tmp_path / "b.txt"])
     with pytest.raises(ListeningError, match="cannot read gone.txt"):
         read_text_key([tmp_path / "gone.txt"])

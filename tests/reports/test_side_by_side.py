@@ -182,7 +182,7 @@ def test_another_target_and_the_input_are_no_conflict(tmp_path):
     "content, message",
     [
         (None, "does not exist"), ("{", "not valid JSON"), ('{"rows": []}', "lacks 'config'"), ("[" * 99999, "run"),
-        ('{"rows": [], "config": {}, "environment": {}}', "holds no rows"), (b"\xff\xfe", "not valid JSON"),
+        ('{"rows": [], "config": {}, "environment": {}}', "holds no rows"), (b"\xff\xfe", "as UTF-8 text"),
     ],
 )  # fmt: skip
 def test_what_is_no_run_is_refused_by_name(tmp_path, content, message):

@@ -5,6 +5,9 @@ measures from kernels only the values without one group each are computed (the d
 Stein, "The jackknife estimate of variance", 1981), and a draw is the linear expansion of the measure about its value,
 ``value + (G - 1) / G * sum_g (times_g - 1) (value - value_without_g)``: for a mean over G groups, the bootstrap.
 
+An interval is about the spread over speakers. That few speakers make two sides look more alike than many do is not in
+it; the null shows the part of that which independent frames would give.
+
 The bootstrap of few groups is too narrow: by the factor sqrt((G - 1) / G), and because its spread is itself estimated
 from G groups. Draws are widened by both, as for a mean: sqrt(G / (G - 1)) times the quantile of Student's t over the
 normal one (the expanded percentile interval of Hesterberg, "What teachers should know about the bootstrap", 2015).

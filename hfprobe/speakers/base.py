@@ -82,12 +82,12 @@ class SpeakerEncoder(nn.Module):
         n_clips, n_samples = waveforms.shape
         if lengths is None:
             return [n_samples] * n_clips
-        found = [int(length) for length in lengths]
-        if len(found) != n_clips or any(not 0 <= length <= n_samples for length in found):
+        given = [int(length) for length in lengths]
+        if len(given) != n_clips or any(not 0 <= length <= n_samples for length in given):
             raise ConfigError(
-                f"expected {n_clips} lengths between 0 and {n_samples} samples, got {found}; pass lengths in samples"
+                f"expected {n_clips} lengths between 0 and {n_samples} samples, got {given}; pass lengths in samples"
             )
-        return found
+        return given
 
 
 def speaker_encoders() -> tuple[str, ...]:

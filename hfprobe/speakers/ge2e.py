@@ -67,6 +67,8 @@ class GE2E(SpeakerEncoder):
 
     name = "ge2e"
     dim = WIDTH
+    filters: torch.Tensor
+    window: torch.Tensor
 
     def __init__(self, vad: bool = True):
         super().__init__()

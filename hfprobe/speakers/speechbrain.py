@@ -141,7 +141,7 @@ def _build(kind: str, fbank: dict, normaliser: dict, network: dict, folder: Path
     """SpeechBrain's modules, and the width of an embedding."""
     network = {key: value for key, value in network.items() if key != "device"}
     if "activation" in network:
-        if network["activation"] not in ACTIVATIONS:
+        if not isinstance(network["activation"], str) or network["activation"] not in ACTIVATIONS:
             raise EncoderError(
                 f"expected an activation of {', '.join(ACTIVATIONS)}, got {short(network['activation'])}"
             )

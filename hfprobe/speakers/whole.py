@@ -33,6 +33,8 @@ class WholeClipEncoder(SpeakerEncoder):
         {1: 'silent'}
     """
 
+    _place: torch.Tensor
+
     def __init__(self, min_samples: int):
         super().__init__()
         self.min_samples = min_samples

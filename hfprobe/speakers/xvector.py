@@ -106,7 +106,7 @@ def load_xvector(source: str | None = None) -> XVectorEncoder:
     folder = model_folder(source, _FILES)
     settings = _json(folder / "config.json")
     kind = settings.get("model_type")
-    if kind not in FAMILIES:
+    if not isinstance(kind, str) or kind not in FAMILIES:
         raise EncoderError(
             f"expected a speaker model of {', '.join(FAMILIES)} in {source}, got model_type {short(kind)}"
         )

@@ -107,6 +107,7 @@ def outcome(read: Callable[[], Any], names: tuple[str, ...], canary: Path, secre
     if said is None:
         return "read"
     assert len(said) <= MESSAGE, f"a message of {len(said)} characters: {said[:300]}"
+    assert said.isprintable(), f"control characters in a message: {said[:300]!r}"
     assert any(name in said for name in names), f"the message names none of {names}: {said}"
     assert len(said.split()) > 4, f"the message does not say what to do: {said}"
     return "refused"

@@ -17,7 +17,7 @@ from forked_python import forked_python
 
 SLOW = os.environ.get("HFPROBE_SLOW") == "1"
 MEASURED = Path(__file__).resolve().parent / "measured.py"
-SECONDS, UTTERANCES = (4.0, 40) if SLOW else (1.0, 6)  # of an utterance; utterances of the smaller corpus
+SECONDS, UTTERANCES = (4.0, 42) if SLOW else (1.0, 12)  # of an utterance; utterances of the smaller corpus
 FACTOR, ALLOWED = 10, 1.1
 SPEAKERS = 3
 pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are read from Linux's /proc")

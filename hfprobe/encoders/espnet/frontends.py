@@ -113,7 +113,10 @@ def frontend_options(kind: str, conf: Mapping[str, Any] | None, folder: Path) ->
     """
     options = dict(conf or {})
     rate = options.get("fs") or SAMPLING_RATE
-    rate = humanfriendly.parse_size(rate) if isinstance(rate, str) else rate
+    try:
+        rate = humanfriendly.parse_size(rate) if isinstance(rate, str) else rate
+    except humanfriendly.InvalidSize:
+        pass  # said below
     if rate != SAMPLING_RATE:
         raise EncoderError(f"expected an encoder for {SAMPLING_RATE} Hz, got {short(rate)} Hz: it is not supported")
     if kind == "huggingface":

@@ -107,6 +107,7 @@ def load_espnet(
 def _build(experiment: Experiment, name: str) -> EspnetEncoder:
     """Make the parts that ``config.yaml`` describes, with random weights."""
     config = experiment.config
+    _check_kinds(config, experiment)
     if config.get("postencoder") is not None:
         got = config["postencoder"]
         raise EncoderError(f"postencoder {short(got)} of {experiment.folder} is not supported: only none is")
@@ -119,10 +120,12 @@ def _build(experiment: Experiment, name: str) -> EspnetEncoder:
     encoder = _make(encoder_class, config.get("encoder_conf"), "encoder_conf", experiment, input_size=width)
     model_conf = config.get("model_conf") or {}
     ctc = text = None
+    weight = model_conf.get("ctc_weight", 0.5)
+    if isinstance(weight, bool) or not isinstance(weight, int | float):
+        raise EncoderError(f"ctc_weight of {experiment.folder} must be a number, got {short(weight)}: correct it")
     # With weight 0 ESPnet builds no CTC head.
-    if float(model_conf.get("ctc_weight", 0.5)) > 0:
-        blank = model_conf.get("sym_blank", "<blank>")
-        space = model_conf.get("sym_space", "<space>")
+    if weight > 0:
+        blank, space = str(model_conf.get("sym_blank", "<blank>")), str(model_conf.get("sym_space", "<space>"))
         text = CTCText(experiment.tokens, config.get("token_type") or "char", blank, space)
         ctc = nn.Linear(encoder.output_size(), len(text.tokens))
         if getattr(encoder, "interctc_use_conditioning", False):
@@ -130,6 +133,19 @@ def _build(experiment: Experiment, name: str) -> EspnetEncoder:
             encoder.conditioning_layer = nn.Linear(len(text.tokens), encoder.output_size())
     kind = EspnetAttentionEncoder if isinstance(encoder, AttentionEncoder) else EspnetEncoder
     return kind(name, frontend, normalize, encoder, ctc, text, preencoder)
+
+
+def _check_kinds(config: dict[str, Any], experiment: Experiment) -> None:
+    """Refuse names that are no texts, and options that are no mapping."""
+    for name in ("encoder", "frontend", "normalize", "preencoder", "token_type"):
+        if not isinstance(config.get(name), str | None):
+            found = short(config[name])
+            raise EncoderError(f"{name} of {experiment.folder} must be a name, got {found}: correct config.yaml")
+    for name in ("encoder_conf", "frontend_conf", "normalize_conf", "preencoder_conf", "model_conf"):
+        conf = config.get(name)
+        if conf is not None and not (isinstance(conf, dict) and all(isinstance(key, str) for key in conf)):
+            found = short(conf)
+            raise EncoderError(f"{name} of {experiment.folder} must be a mapping, got {found}: correct config.yaml")
 
 
 def _frontend(kind: str | None, conf: dict[str, Any] | None, experiment: Experiment) -> nn.Module:

@@ -112,7 +112,7 @@ def load_huggingface(
 def _family(settings: dict[str, Any], path: Path) -> Family:
     """The family that ``model_type`` names."""
     kind = settings.get("model_type")
-    if kind not in FAMILIES:
+    if not isinstance(kind, str) or kind not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
         raise EncoderError(f"model_type {short(kind)} of {path} is not a supported encoder: supported are {known}")
     return FAMILIES[kind]

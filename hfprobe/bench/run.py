@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,26 +78,25 @@ def _train(machine: Machine, size: Size, encoder: str, seed: int) -> Iterator[Se
 
 
 def _encoders(machine: Machine, size: Size, encoder: str, seed: int) -> Iterator[Section]:
+    """A section for the shipped recognisers, and one for each size of transformers' models."""
     from hfprobe.bench.encoders import bench_encoders
-
-    with _contenders(size.models, seed) as contenders:
-        yield bench_encoders(machine, contenders, mixed_lengths(*size.encoders), size.repeats)
-
-
-@contextmanager
-def _contenders(models: Sequence[str], seed: int):
-    """The shipped recognisers and transformers' models, each with its library's forward."""
     from hfprobe.bench.stock import FAMILIES, build_transformers, espnet_forward
     from hfprobe.encoders import AutoSpeechEncoder
 
+    lengths = mixed_lengths(*size.encoders)
     shipped = [AutoSpeechEncoder.from_pretrained(name) for name in ("vgg-blstm-robust", "blstm-robust")]
     found = [("ESPnet", model, espnet_forward(model)) for model in shipped]
-    with tempfile.TemporaryDirectory() as place:
-        for size in models:
-            for family in FAMILIES:
-                folder = Path(place) / f"{family}-{size}"
-                found.append(("transformers", *build_transformers(family, size, folder, seed)))
-        yield found
+    yield bench_encoders(machine, found, lengths, size.repeats)
+    for model_size in size.models:
+        with tempfile.TemporaryDirectory() as place:
+            folders = {family: Path(place) / family for family in FAMILIES}
+            found = [
+                ("transformers", *build_transformers(family, model_size, folder, seed))
+                for family, folder in folders.items()
+            ]
+            section = bench_encoders(machine, found, lengths, size.repeats)
+        section.name, section.title = f"encoders_{model_size}", f"{section.title} (transformers, {model_size})"
+        yield section
 
 
 def _vocoder(machine: Machine, size: Size, encoder: str, seed: int) -> Iterator[Section]:

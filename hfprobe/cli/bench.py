@@ -39,14 +39,15 @@ def run(args: argparse.Namespace) -> str:
     folder = check_output(args.output) if args.output else None
     size = module.QUICK if args.quick else module.FULL
     if args.repeats:
-        size = dataclasses.replace(size, repeats=args.repeats)
+        size = dataclasses.replace(size, repeats=args.repeats, starts=args.repeats)
     machine = describe_machine(device_of(args))
     environment = environment_stamp(args.seed, args.command_line)
-    sections = []
+    sections: list = []
     for name in progress_bar(what, "measuring"):
-        sections += module.bench([name], machine, size, args.encoder, args.seed)
-        if folder is not None:  # what is measured stays, whatever happens next
-            write_report(sections, machine, environment, folder)
+        for section in module.bench([name], machine, size, args.encoder, args.seed):
+            sections.append(section)
+            if folder is not None:  # what is measured stays, whatever happens next
+                write_report(sections, machine, environment, folder)
     print(to_markdown(sections, machine, environment))
     goals = [goal for section in sections for goal in section.goals]
     met = f"{sum(goal.met for goal in goals)} of {len(goals)} goals are met"

@@ -1,7 +1,8 @@
 """Layers, models and checkpoints compared: CCA, SVCCA, PWCCA, CKA and RSA.
 
 On features in memory, ``(n, d)`` arrays or tensors of paired samples: `mean_cca`, `svcca`, `pwcca`, `linear_cka`,
-`rbf_cka`, `minibatch_cka`, `rsa`. From a stream, in one pass and with memory that does not grow: `PairAccumulator`.
+`rbf_cka`, `minibatch_cka`, `rsa`. From a stream, in one pass and with memory that does not grow: `PairAccumulator` for
+CCA and linear CKA, `MinibatchAccumulator`, and `FrameSample` with `sampled_scores` for RBF CKA and RSA.
 Every value is a `Similarity`: a float that carries its null, its samples per dimension and, from a stream, an interval.
 
 | measure | invariant to | null for independent data | source |
@@ -29,12 +30,17 @@ from hfprobe.similarity.cca import mean_cca, pwcca, svcca
 from hfprobe.similarity.cka import linear_cka
 from hfprobe.similarity.grid import TimeGrid, common_grid, draw_frames, on_grid, speech_frames
 from hfprobe.similarity.kernels import minibatch_cka, rbf_cka
+from hfprobe.similarity.minibatches import MinibatchAccumulator
 from hfprobe.similarity.null import cca_null
 from hfprobe.similarity.plan import plan_passes
 from hfprobe.similarity.rsa import rsa
+from hfprobe.similarity.sample import FrameSample, frame_keys
+from hfprobe.similarity.sampled import sampled_scores
 from hfprobe.similarity.score import Similarity, SimilarityWarning
 
 __all__ = [
+    "FrameSample",
+    "MinibatchAccumulator",
     "PairAccumulator",
     "Similarity",
     "SimilarityWarning",
@@ -42,6 +48,7 @@ __all__ = [
     "cca_null",
     "common_grid",
     "draw_frames",
+    "frame_keys",
     "linear_cka",
     "mean_cca",
     "minibatch_cka",
@@ -50,6 +57,7 @@ __all__ = [
     "pwcca",
     "rbf_cka",
     "rsa",
+    "sampled_scores",
     "speech_frames",
     "svcca",
 ]

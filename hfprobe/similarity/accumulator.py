@@ -239,9 +239,9 @@ class PairAccumulator:
             start = 0
             for partner in others:
                 place = slice(start, start + self._widths[partner])
-                theirs = other._rows[name][:, :, place].to(self.device)
+                rows = other._rows[name][:, :, place].to(self.device)
                 self._rows[name][:, :, place] += moved_gram(
-                    theirs, sums[name], sums[partner], counts, moves[name], moves[partner]
+                    rows, sums[name], sums[partner], counts, moves[name], moves[partner]
                 )
                 start = place.stop
         for name in self.dims:

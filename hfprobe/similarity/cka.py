@@ -105,7 +105,7 @@ def linear_value(m: LinearMoments, debiased: bool) -> float:
         ]
     else:
         both, sides = m.xy, [m.xx, m.yy]
-    return ratio(both, *sides, scale=(m.xx, m.yy))
+    return ratio(both, sides[0], sides[1], scale=(m.xx, m.yy))
 
 
 def ratio(both: float, side_x: float, side_y: float, scale: tuple[float, float] = (0.0, 0.0)) -> float:

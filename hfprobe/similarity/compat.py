@@ -39,7 +39,7 @@ def compat_svcca(x: Tensor, y: Tensor, compat: str, variance: float) -> tuple[fl
     sides = [_rows(x), _rows(y)]
     if compat == "google":
         sides = [_leading(side, GOOGLE_DIRECTIONS) for side in sides]
-        *_, correlations = _scaled_cca(*sides, TUTORIAL_EPSILON, TUTORIAL_EPSILON)
+        *_, correlations = _scaled_cca(sides[0], sides[1], TUTORIAL_EPSILON, TUTORIAL_EPSILON)
         value = float(correlations.mean())
     else:
         sides = [_anatome_reduction(side, variance) for side in sides]

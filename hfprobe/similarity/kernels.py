@@ -65,15 +65,15 @@ def rbf_cka(x: Any, y: Any, sigma: float = 0.5, debiased: bool = False, seed: in
         sums += torch.stack([(k * h).sum(), k.square().sum(), h.square().sum()])
         rows_x.append(k.sum(dim=1))
         rows_y.append(h.sum(dim=1))
-    rows_x, rows_y = torch.cat(rows_x), torch.cat(rows_y)
-    pairs = zip(sums.tolist(), ((rows_x, rows_y), (rows_x, rows_x), (rows_y, rows_y)), strict=True)
-    products = [_hsic(n, product, *rows, debiased) for product, rows in pairs]
+    all_x, all_y = torch.cat(rows_x), torch.cat(rows_y)
+    pairs = zip(sums.tolist(), ((all_x, all_y), (all_x, all_x), (all_y, all_y)), strict=True)
+    both, own_x, own_y = (_hsic(n, product, left, right, debiased) for product, (left, right) in pairs)
     # A self-HSIC is a difference of sums of this size.
-    value = ratio(*products, scale=(1.0 * n, 1.0 * n))
+    value = ratio(both, own_x, own_y, scale=(1.0 * n, 1.0 * n))
     null = 0.0
     if not debiased:
-        traces = [float(n - (n + rows.sum()) / n) for rows in (rows_x, rows_y)]
-        null = kernel_null(n, *traces, products[1] ** 0.5, products[2] ** 0.5)
+        trace_x, trace_y = (float(n - (n + rows.sum()) / n) for rows in (all_x, all_y))
+        null = kernel_null(n, trace_x, trace_y, own_x**0.5, own_y**0.5)
     facts = Facts("rbf_cka", n, dims, null=null, warning=few_samples(n, max(dims)), extra={"sigma": sigma})
     return make_score(value, facts)
 
@@ -173,8 +173,9 @@ def minibatch_cka(
         found = torch.stack([hsic1(k, h), hsic1(k, k), hsic1(h, h)])
         sums += found * (size * (size - 3)) if weighting == "google" else found
         scale = 1.0 if weighting == "google" else 1.0 / (size * (size - 3))
-        biggest = tuple(old + scale * float(g.square().sum()) for old, g in zip(biggest, (k, h), strict=True))
+        biggest = (biggest[0] + scale * float(k.square().sum()), biggest[1] + scale * float(h.square().sum()))
         batches += 1
-    value = ratio(*sums.tolist(), scale=biggest)
+    both, own_x, own_y = sums.tolist()
+    value = ratio(both, own_x, own_y, scale=biggest)
     facts = Facts("minibatch_cka", n, dims, null=0.0, extra={"batches": batches, "batch_size": batch_size})
     return make_score(value, facts)

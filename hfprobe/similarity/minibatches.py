@@ -96,7 +96,13 @@ class MinibatchAccumulator:
         self.batches += 1
 
     def merge(self, other: MinibatchAccumulator) -> MinibatchAccumulator:
-        """Add what another one has seen; returns self.
+        """Add what another one has seen.
+
+        Args:
+            other: Sums of the same sets, pairs, size and groups, from another share of the frames.
+
+        Returns:
+            These sums.
 
         Raises:
             MeasureError: It has other sets, pairs, sizes or groups.
@@ -132,9 +138,10 @@ class MinibatchAccumulator:
                     )  # fmt: skip
                 both = self._sums[places.get((a, b), places.get((b, a)))]
                 sides = [places[name, name] for name in (a, b)]
-                scale = tuple(float(self._scales[side]) for side in sides)
+                scale = float(self._scales[sides[0]]), float(self._scales[sides[1]])
                 values = [both, *(self._sums[side] for side in sides)]
-                value = ratio(*(float(line[0]) for line in values), scale=scale)
+                of_both, of_a, of_b = (float(line[0]) for line in values)
+                value = ratio(of_both, of_a, of_b, scale=scale)
             except MeasureError as error:
                 if failures is None:
                     raise

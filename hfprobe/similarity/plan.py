@@ -27,7 +27,7 @@ def ordered_pairs(dims: Mapping[str, int], pairs: Iterable[Pair] | None) -> tupl
         for name in (a, b):
             if name not in dims:
                 raise MeasureError(f"unknown set {name!r} in a pair; sets: {', '.join(names)}", "option")
-        found[tuple(sorted((a, b), key=names.index))] = None
+        found[(a, b) if names.index(a) <= names.index(b) else (b, a)] = None
     if not found:
         raise MeasureError("expected at least one pair", "option")
     return tuple(found)

@@ -90,7 +90,13 @@ class FrameSample:
         return self._features[name]
 
     def merge(self, other: FrameSample) -> FrameSample:
-        """Add what another sample has seen; returns self.
+        """Add what another sample has seen.
+
+        Args:
+            other: A sample of the same sets, size and groups, from another share of the frames.
+
+        Returns:
+            This sample.
 
         Raises:
             MeasureError: It has other sets, another size or other groups.

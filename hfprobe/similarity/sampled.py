@@ -102,10 +102,10 @@ def _rbf_values(sample: FrameSample, pairs: Sequence[Pair], intervals: bool) -> 
         lines = torch.stack([left.biased(), own(a), own(b)]).T.tolist()
         found = [_quotient(line, float(n)) for line, n in zip(lines, left.n, strict=True)]
         if np.isnan(found[0]):
-            ratio(*lines[0], scale=(float(left.n[0]),) * 2)  # raises with the reason
+            ratio(lines[0][0], lines[0][1], lines[0][2], scale=(float(left.n[0]),) * 2)  # raises with the reason
         n = len(members)
-        traces = [float(n - (n + rows[:, 0].sum()) / n) for rows in (rows_a, rows_b)]
-        null = kernel_null(n, *traces, lines[0][1] ** 0.5, lines[0][2] ** 0.5)
+        trace_a, trace_b = (float(n - (n + rows[:, 0].sum()) / n) for rows in (rows_a, rows_b))
+        null = kernel_null(n, trace_a, trace_b, lines[0][1] ** 0.5, lines[0][2] ** 0.5)
         without = np.full(sample.groups, found[0])
         without[groups.numpy()] = found[1:]
         return found[0], null, without
@@ -115,7 +115,8 @@ def _rbf_values(sample: FrameSample, pairs: Sequence[Pair], intervals: bool) -> 
 
 def _quotient(line: list[float], n: float) -> float:
     try:
-        return ratio(*line, scale=(n, n))
+        both, own_a, own_b = line
+        return ratio(both, own_a, own_b, scale=(n, n))
     except MeasureError:
         return float("nan")
 

@@ -66,13 +66,17 @@ class ClassifierProbeConfig(PreTrainedConfig):
         refuse_code(kwargs, "the configuration of a classifier", ConfigError)
         self.input_dim = _whole("input_dim", input_dim, 1, MOST)
         self.hidden_dim = _whole("hidden_dim", hidden_dim, 0, MOST)
+        texts = {"layer": layer, "target": target, "pooling": pooling, "encoder": encoder}
+        for name, text in (texts | {"encoder_fingerprint": encoder_fingerprint}).items():
+            if not isinstance(text, str):
+                raise ConfigError(f"expected {name} to be a text, got {short(text)}")
         if pooling not in POOLINGS:
             raise ConfigError(f"expected pooling to be one of {', '.join(POOLINGS)}, got {short(pooling)}")
         self.pooling, self.layer, self.target = pooling, layer, target
         self.encoder, self.encoder_fingerprint = encoder, encoder_fingerprint
         if labels is not None:
-            if len(labels) < 2 or len(set(labels)) < len(labels):
-                raise ConfigError(f"expected two or more different labels, got {list(labels)[:5]!r}")
+            if not isinstance(labels, list | tuple) or len(labels) < 2 or len(set(map(str, labels))) < len(labels):
+                raise ConfigError(f"expected two or more different labels, got {short(labels)}")
             kwargs["id2label"] = dict(enumerate(map(str, labels)))
             kwargs["label2id"] = {str(label): index for index, label in enumerate(labels)}
         super().__init__(**kwargs)

@@ -140,7 +140,7 @@ def read_options(path: Path):
         build_parser("evaluate").parse_args(expand(lambda: build_parser("evaluate"), words, "evaluate"))
     except SystemExit as error:
         assert error.code == 2 and "".join(said).count("\n") == 1, said
-        raise ConfigError("".join(said)) from error
+        raise ConfigError("".join(said).strip()) from error
     finally:
         sys.stderr = before
 

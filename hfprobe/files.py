@@ -171,7 +171,7 @@ def _holder(descriptor: int) -> str:
     """Who says in the lock file that it holds the lock."""
     try:
         told = json.loads(os.pread(descriptor, 65536, 0))
-        command = f", `{told['command']}`" if told["command"] else ""
-        return f"process {int(told['process'])}, since {told['since']}{command}"
-    except (ValueError, KeyError, TypeError):  # it has just been taken
+        command = f", `{str(told['command'])[:200]}`" if told["command"] else ""
+        return f"process {int(told['process'])}, since {str(told['since'])[:40]}{command}"
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):  # it has just been taken, or is damaged
         return "of another process"

@@ -100,14 +100,14 @@ class Pieces:
         from safetensors import SafetensorError, safe_open
 
         path = self.folder / f"{name}.safetensors"
-        if not path.is_file():
+        if not path.is_file():  # or a named pipe, which would wait
             return None
         try:
             with safe_open(path, "numpy") as file:
                 told = json.loads(file.metadata()["piece"])
                 arrays = [file.get_tensor(f"embeddings.{place}") for place in range(len(told["systems"]))]
             piece = _from_plain(told, arrays)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError):
             return None
         self.taken_up += 1
         return piece

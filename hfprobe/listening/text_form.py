@@ -17,6 +17,7 @@ from typing import NamedTuple
 from hfprobe.listening.answers import Sheet
 from hfprobe.listening.design import Cell
 from hfprobe.listening.key import Key, KeyItem, ListeningError
+from hfprobe.plain import line as one_line
 from hfprobe.plain import read_text, short
 
 SIDES = ("A", "B")
@@ -138,7 +139,7 @@ def read_sides(answers: Sequence[str], where: str, first: str | None = None) -> 
         if answer not in numbering:
             raise ListeningError(
                 f"{where}: expected answers A or B, 0 or 1, or 1 or 2, and one way throughout, got "
-                f"{', '.join(text[:20] for text in sorted(given)[:6])}; correct {short(answer)}"
+                f"{', '.join(one_line(text, 20) for text in sorted(given)[:6])}; correct {short(answer)}"
             )
     return [SIDES[numbering.index(answer)] if answer in given else None for answer in written]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -132,3 +133,59 @@ def test_what_is_no_file(victims, name):
                 raise
             wrong.append(f"{title}: {type(error).__name__} {str(error)[:400]}")
     assert not wrong, "\n".join(wrong)
+
+
+# Modules that open files nobody else wrote, or hand on what others have read.
+NOT_OF_OTHERS = {
+    "analysis/pieces.py": "a damaged piece is measured again: tests/faults/test_killed.py",
+    "asr/join.py": "two trainings of one's own, by the readers tried here",
+    "asr/ship.py": "a training of one's own, by the readers tried here",
+    "analysis/score.py": "only sounds that load_audio has read",
+    "cli/classify.py": "a table just written",
+    "cli/evaluate.py": "a table just written",
+    "cli/invariance.py": "a table just written",
+    "cli/push.py": "a card, by read_text",
+    "cli/similarity.py": "a table just written",
+    "cli/untangle.py": "a table just written",
+    "data/hub_noise.py": "an index of one's own in the cache; a damaged one is made again",
+    "encoders/speechbrain.py": "code that has to be trusted explicitly: tests/encoders/test_speechbrain.py",
+    "files.py": "a lock; tests/faults",
+    "hub/pickled.py": "a reader itself, tried by those who use it",
+    "hub/upload.py": "a card that was checked",
+    "plain.py": "a reader itself, tried by those who use it",
+    "probes/bank_push.py": "a card, by read_text",
+    "probes/modeling.py": "config.json of a bank",
+    "probes/strict_probe.py": "config.json of a bank",
+    "reports/cards/render.py": "a template of the package",
+    "reports/listening_page.py": "a template of the package",
+    "reports/page.py": "a template of the package",
+    "reports/paper_section.py": "pictures just drawn",
+    "reports/room.py": "kept sounds that read_sounds has checked",
+}
+OPENS = re.compile(
+    r"\b(?:read_(?:text|json|yaml|bytes|pickled)|safe_open|load_file|json\.loads?|yaml\.(?:safe_)?load|torch\.load|"
+    r"SoundFile|(?:sf|soundfile)\.info|memmap|Image\.open|h5py\.File|load_hyperpyyaml)\("
+)
+
+
+def test_whoever_reads_a_file_is_here():
+    """A new reader gets a kind of file, or a reason why not."""
+    tried = {module for kind in KINDS.values() for module in kind.readers}
+    assert not [module for module in [*tried, *NOT_OF_OTHERS] if not (ROOT / module).is_file()]
+    missing = []
+    for path in sorted(ROOT.rglob("*.py")):
+        name = path.relative_to(ROOT).as_posix()
+        opens = any(OPENS.search(line) and ">>>" not in line for line in path.read_text().splitlines())
+        if opens and name not in tried and name not in NOT_OF_OTHERS and not name.startswith("bench/"):
+            missing.append(name)
+    assert not missing, f"files are read in {missing}: add them to a module kinds_*.py"
+
+
+def test_nothing_but_tensors_is_unpickled():
+    """One place calls PyTorch's loader, and one YAML's; nobody calls `pickle`."""
+    allowed = {"hub/pickled.py", "plain.py"}
+    calls = re.compile(
+        r"\b(?:torch\.load|pickle\.loads?|Unpickler|np\.load|joblib\.load|yaml\.(?:unsafe_|full_)?load)\("
+    )
+    found = {path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py") if calls.search(path.read_text())}
+    assert found == allowed, found

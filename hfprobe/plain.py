@@ -13,7 +13,6 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +148,7 @@ def read_yaml(
         raise error(f"expected {what} in {shown(path)}, not valid YAML: {reason(problem)}; correct it") from problem
 
 
-def parse_json(text: str, **options: Callable) -> Any:
+def parse_json(text: str, **options: Any) -> Any:
     """The value that JSON stands for; whatever is wrong with it is a ValueError.
 
     Example:
@@ -198,13 +197,13 @@ def parse_yaml(text: str, loader: Any = None) -> Any:
 
 def _check_events(events: Any, kinds: Any) -> None:
     """Count the values of a document with its aliases written out, without building anything."""
-    sizes: dict[str, int | None] = {}  # of anchored values; None as long as one is open
+    sizes: dict[str | None, int | None] = {}  # of anchored values; None as long as one is open
     levels: list[list] = [[None, 0]]  # anchor and number of values of each open list or mapping
     for event in events:
         anchor = getattr(event, "anchor", None)
         if isinstance(event, kinds.AliasEvent):
             if anchor in sizes and sizes[anchor] is None:
-                raise ValueError(f"the value &{anchor[:40]} holds itself")
+                raise ValueError(f"the value &{str(anchor)[:40]} holds itself")
             levels[-1][1] += sizes.get(anchor) or 1  # of an unknown anchor, the loader says so
         elif isinstance(event, kinds.ScalarEvent):
             if _LONG_NUMBER.match(event.value):

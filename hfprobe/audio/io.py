@@ -182,7 +182,7 @@ def _read_bytes(source) -> tuple[str, bytes]:
             raise AudioError(f"{name} does not exist; check the path", "missing")
         if os.path.isdir(source):
             raise AudioError(f"{name} is a folder; give one audio file")
-        check_file(source, "a sound", AudioError)
+        check_file(Path(source), "a sound", AudioError)
         data = Path(source).read_bytes()
     else:
         raise AudioError(f"audio must be a path, bytes or a binary file object, got {type(source).__name__}")

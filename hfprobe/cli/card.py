@@ -86,7 +86,8 @@ def run(args: argparse.Namespace) -> str:
         about = replace(about, license=args.license)
     if args.base_model:
         about = replace(about, base_model=args.base_model)
-    samples, files = [], {}
+    samples: list[Any] = []
+    files: dict[str, Any] = {}
     if args.samples:
         encoder, bank = _pair(args, facts, encoder, bank)
         from hfprobe.cli.card_samples import make_samples
@@ -123,16 +124,16 @@ def load_facts(source: str, kind: str | None = None, encoder_source: str | None 
     if kind_of(source, kind) == "encoder":
         encoder = AutoSpeechEncoder.from_pretrained(source)
         return encoder_facts(source, encoder, repo_id), encoder, None
-    bank, encoder = ProbeBank.from_pretrained(source), None
+    bank, own = ProbeBank.from_pretrained(source), None
     if encoder_source or bank.encoder in AutoSpeechEncoder.shipped():
-        encoder = AutoSpeechEncoder.from_pretrained(encoder_source or bank.encoder)
+        own = AutoSpeechEncoder.from_pretrained(encoder_source or bank.encoder)
         try:
-            bank.check(encoder)
+            bank.check(own)
         except BankError:
             if encoder_source:
                 raise
-            encoder = None  # somebody's own encoder of that name
-    return bank_facts(source, bank, encoder, encoder_source, repo_id), encoder, bank
+            own = None  # somebody's own encoder of that name
+    return bank_facts(source, bank, own, encoder_source, repo_id), own, bank
 
 
 def card_text(source: str, kind: str | None = None, results: Sequence[Any] = (), repo_id: str | None = None) -> str:

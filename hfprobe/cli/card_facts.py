@@ -170,7 +170,7 @@ def _places(source: str, encoder_source: str) -> dict[str, Any]:
     """What the card's code loads; of a folder here only its name, which is all that others need to know."""
     from hfprobe.encoders import AutoSpeechEncoder
 
-    found = {}
+    found: dict[str, Any] = {}
     for key, flag, given in (("source", "portable", source), ("encoder_source", "encoder_portable", encoder_source)):
         portable = given in AutoSpeechEncoder.shipped() or _on_hub(given)
         found |= {key: given if portable else _name(given), flag: portable}

@@ -141,7 +141,7 @@ ADVICE = {
 
 def _advice(error: BaseException) -> str:
     """What to do about an error of the system, where that is not plain."""
-    advice = ADVICE.get(getattr(error, "errno", None))
+    advice = ADVICE.get(getattr(error, "errno", None) or 0)
     return f"; {advice}" if advice else ""
 
 

@@ -68,7 +68,7 @@ def layer_table(encoder: SpeechEncoder) -> list[str]:
     from hfprobe.encoders.reach import measure_reach
 
     rate = encoder.sampling_rate
-    rows = [_HEADER, ("", "", "ms", "ms", "", "ms", "")]
+    rows: list[tuple[str, ...]] = [_HEADER, ("", "", "ms", "ms", "", "ms", "")]
     rows += [_row(spec, reach, rate) for spec, reach in zip(encoder.layers, measure_reach(encoder), strict=True)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER) - 1)]
     taps = WIDTH - sum(widths) - 2 * len(widths)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,7 +11,9 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def ahead(items: Iterable[T], work: Callable[[T], R], workers: int, depth: int | None = None) -> Iterator[tuple[T, R]]:
+def ahead(
+    items: Iterable[T], work: Callable[[T], R], workers: int, depth: int | None = None
+) -> Generator[tuple[T, R], None, None]:
     """Items with what ``work`` makes of them, in the order of the items, whatever the number of workers.
 
     With workers, one thread reads items and ``workers`` threads work on them while the consumer computes (decoding and

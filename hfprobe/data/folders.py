@@ -114,7 +114,7 @@ def sound_items(
     for table in tables:
         for row in _metadata(table, read(table), source):
             known[(table.parent / str(row.pop("file_name"))).as_posix()] = row
-    items = []
+    items: list[dict[str, Any]] = []
     for path in paths:
         row = {"id": path.with_suffix("").as_posix(), "speaker": path.parent.name, **known.pop(path.as_posix(), {})}
         items.append({"path": path.as_posix(), "row": row})

@@ -14,6 +14,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from hfprobe.audio.io import load_audio
@@ -44,6 +45,7 @@ class HubNoise(NoiseCorpus):
     def path_of(self, name: str) -> Path:
         """Where a file lies on this machine."""
         if name not in self.paths:
+            assert self.root is not None, "noise of the Hub lies in a folder"
             return self.root / _kept_as(name)
         from huggingface_hub import hf_hub_download
 
@@ -119,7 +121,7 @@ def _load(repository: str, revision: str | None, config: str | None, part: str, 
     for url, kind, of in _data_files(repository, info.sha, config):
         path = PurePosixPath(url.split(f"{info.sha}/", 1)[-1])
         if kind == "parquet":
-            found += call(lambda url=url, of=of: _list_table(url, of), f"reading {path.name}", READING)
+            found += call(partial(_list_table, url, of), f"reading {path.name}", READING)
         elif path.suffix.lower() in SUFFIXES:
             category, name = _named(str(path), "", of)
             sounds[name] = str(path)
@@ -165,7 +167,7 @@ def _data_files(repository: str, sha: str, config: str | None) -> Iterator[tuple
     configs = [config] if config else call(names, f"opening {repository}")
     configs = [name for name in configs if name in CATEGORIES] or configs[:1]
     for name in configs:
-        builder = call(lambda name=name: load_dataset_builder(repository, name, revision=sha), f"opening {repository}")
+        builder = call(partial(load_dataset_builder, repository, name, revision=sha), f"opening {repository}")
         kind = builder.info.builder_name
         if kind not in ("parquet", "audiofolder"):
             raise DatasetError(

@@ -95,6 +95,7 @@ class NoiseCorpus:
         Returns:
             Its path.
         """
+        assert self.root is not None, "generated noise has no files"
         return self.root / name
 
     def read(self, name: str, start: float, samples: int) -> np.ndarray:

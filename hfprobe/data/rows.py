@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import pyarrow as pa
 from datasets import IterableDataset
@@ -41,13 +42,14 @@ class Rows(IterableDataset):
 
     source = "the dataset"
     remote = False
+    _starting_state_dict: Any
     retry = READING
     sleep = staticmethod(time.sleep)
 
     def __iter__(self) -> Iterator[dict]:
         return closed_at_exit(self._patient_rows())
 
-    def _patient_rows(self) -> Iterator[dict]:
+    def _patient_rows(self) -> Generator[dict, None, None]:
         state = started = self._starting_state_dict  # None: from the beginning
         iterator, read, waits = super().__iter__(), 0, self.retry.waits()
         try:

@@ -9,7 +9,7 @@ nor the number of processes or workers changes the noise that an utterance gets.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -202,7 +202,7 @@ class SpeechStream(IterableDataset):
                 raise DatasetError(self._why_empty())
             self.epoch, self.position, self._mark = self.epoch + 1, 0, Mark()
 
-    def one_epoch(self, epoch: int, start: int = 0) -> Iterator[SpeechBatch]:
+    def one_epoch(self, epoch: int, start: int = 0) -> Generator[SpeechBatch, None, None]:
         """This process's batches of one epoch.
 
         Args:

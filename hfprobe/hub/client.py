@@ -95,7 +95,8 @@ def _hook_clients() -> None:
     from huggingface_hub.utils import _http
 
     make: Any = getattr(_http, "_GLOBAL_CLIENT_FACTORY", None)
-    if make is not None and make is getattr(_http, "default_client_factory", None):
+    default: Any = getattr(_http, "default_client_factory", None)
+    if make is not None and make is default:
         set_client_factory(lambda: _hooked(make()))
     _hooked(get_session())
 

@@ -55,6 +55,8 @@ class WhisperEncoder(HuggingFaceEncoder):
         EncoderError: If the extractor makes other features than the model takes.
     """
 
+    _pads_to_longest = False  # every utterance fills a window
+
     def __init__(self, name: str, model: nn.Module, extractor: Any):
         if extractor.feature_size != model.config.num_mel_bins:
             raise EncoderError(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from hfprobe.analysis.spooled import SpooledWaveforms
 from hfprobe.data.corpora import decode_row, load_corpus, row_samples
 from hfprobe.data.left_out import LeftOut
 from hfprobe.errors import AudioError, DatasetError
@@ -19,7 +21,7 @@ class TestSet:
 
     Attributes:
         ids: Utterance ids.
-        waveforms: float32 ``(samples,)`` each, at 16 kHz.
+        waveforms: float32 ``(samples,)`` each, at 16 kHz; of `load_test_set` not all are held in memory.
         texts: Transcripts.
         speakers: Speaker ids.
         failures: Utterances that could not be used, by reason, with the first names.
@@ -28,7 +30,7 @@ class TestSet:
     __test__ = False  # not a test case, whatever pytest thinks of the name
 
     ids: list[str] = field(default_factory=list)
-    waveforms: list[np.ndarray] = field(default_factory=list)
+    waveforms: Sequence[np.ndarray] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     speakers: list[str] = field(default_factory=list)
     failures: LeftOut = field(default_factory=LeftOut)
@@ -63,6 +65,7 @@ def load_test_set(
     """
     chosen = TestSet()
     rows: dict[str, list] = {}
+    decoded = SpooledWaveforms()
     most = max_seconds * SAMPLING_RATE
     for row in load_corpus(corpus):
         speaker = row["speaker"] or row["id"]  # a corpus without speakers: every utterance its own
@@ -83,11 +86,12 @@ def load_test_set(
         if len(waveform) > most:
             chosen.failures.add("too long", row["id"])
             continue
-        rows.setdefault(speaker, []).append((row["id"], waveform, row["text"]))
+        rows.setdefault(speaker, []).append((row["id"], len(decoded), row["text"]))
+        decoded.append(waveform)
+    chosen.waveforms = decoded.taken(place for items in rows.values() for _, place, _ in items)
     for speaker, items in rows.items():
-        for utterance, waveform, text in items:
+        for utterance, _, text in items:
             chosen.ids.append(utterance)
-            chosen.waveforms.append(waveform)
             chosen.texts.append(text)
             chosen.speakers.append(speaker)
     if not chosen.ids:

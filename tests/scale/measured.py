@@ -19,12 +19,16 @@ def main(file: str, *words: str) -> int:
     """Status of the command."""
     import torch
 
+    from hfprobe.analysis import evaluate, spooled
     from hfprobe.cli import main as hfprobe
     from hfprobe.metrics import resample
 
     torch.set_num_threads(1)
     # Draws of speakers share a workspace of 2,000,000 numbers an array, which small corpora do not fill. Here they do.
     resample.CHUNK_CELLS = 20_000
+    # So do batches of 40 seconds, and waveforms of which 32 MB are held.
+    evaluate.BATCH_SAMPLES = 16000 * 8
+    spooled.SpooledWaveforms.__init__.__defaults__ = (400_000,)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
     before = size("VmRSS")
     status = hfprobe(list(words))

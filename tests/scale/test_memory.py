@@ -113,7 +113,9 @@ def test_ten_times_the_data_in_the_same_memory(command, corpora, measure, reques
 
 def test_what_is_held_is_seen(python, tmp_path):
     """The measure itself: a command that held 300 MB would be found."""
-    code = f"import sys; sys.path.insert(0, {str(MEASURED.parent)!r}); import measured, hfprobe.cli; import numpy as np\n"
+    code = (
+        f"import sys; sys.path.insert(0, {str(MEASURED.parent)!r}); import measured, hfprobe.cli; import numpy as np\n"
+    )
     code += "hfprobe.cli.main = lambda words: int(np.ones(37_500_000).sum() < 0)\nmeasured.main({!r}, 'x')"
     done = subprocess.run(
         [str(python), "-c", code.format(str(tmp_path / "told"))], capture_output=True, text=True, timeout=600

@@ -172,9 +172,9 @@ if [ $stage -le 7 ] && [ $stop_stage -ge 7 ]; then
       need "$exp/encoders/$name/config.yaml" 5
       fresh "$exp/banks/$name/bank.json" "$exp/encoders/$name/config.yaml" ||
         $launch train --config conf/probes.yaml --encoder "$exp/encoders/$name" --dataset "$train_set" \
-          --noise "$noise" --steps "$probe_steps" --hidden-dim "$probe_dim" --batch-size "$probe_batch" \
-          --frames-per-batch "$probe_frames" --device "$device" $([ $kind = baseline ] || echo --random-floor) \
-          --output "$exp/banks/$name"
+          --noise "$noise" --steps "$probe_steps" --hidden-dim "$probe_dim" \
+          --batch-size $((probe_batch * (ngpu > 1 ? ngpu : 1))) --frames-per-batch "$probe_frames" \
+          --device "$device" $([ $kind = baseline ] || echo --random-floor) --output "$exp/banks/$name"
     done
   done
   took 7

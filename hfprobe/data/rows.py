@@ -16,6 +16,7 @@ from datasets import IterableDataset
 from hfprobe.data.closing import closed_at_exit
 from hfprobe.errors import DatasetError
 from hfprobe.network import READING, passes, short, status_of
+from hfprobe.plain import line
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ class Rows(IterableDataset):
 
     def _broken_off(self, error: BaseException, read: int) -> DatasetError:
         advice = "check the network" if self.remote else "check or replace the file"
-        return DatasetError(f"{self.source} cannot be read on after {read} rows: {short(error)}; {advice}")
+        return DatasetError(f"{self.source} cannot be read on after {read} rows: {line(short(error))}; {advice}")
 
 
 def _deriving(name: str):

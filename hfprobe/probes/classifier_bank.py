@@ -50,7 +50,11 @@ class ClassifierBank(Mapping[str, ClassifierProbe]):
     ):
         if not probes:
             raise BankError("expected at least one classifier, got none")
-        kinds = {(p.config.target, p.config.pooling, tuple(p.config.id2label.items())) for p in probes.values()}
+        # Labels as texts: a file of somebody else may hold anything there.
+        kinds = {
+            (p.config.target, p.config.pooling, tuple((key, str(label)) for key, label in p.config.id2label.items()))
+            for p in probes.values()
+        }
         if len(kinds) > 1:
             raise BankError(
                 "expected classifiers of one target with the same labels; put those of one training together"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 # Little and always the same by default; more, and other examples each time, with HFPROBE_SLOW=1.
 SLOW = os.environ.get("HFPROBE_SLOW") == "1"
 FUZZ = settings(
-    max_examples=400 if SLOW else 24,
+    max_examples=400 if SLOW else 12,
     derandomize=not SLOW,
     deadline=None,
     database=None,

@@ -118,7 +118,8 @@ def load_xvector(source: str | None = None) -> XVectorEncoder:
         )
     processor = _json(folder / "preprocessor_config.json", optional=True)
     if processor.get("sampling_rate", SAMPLING_RATE) != SAMPLING_RATE:
-        raise EncoderError(f"expected a model for {SAMPLING_RATE} Hz in {source}, got {processor['sampling_rate']} Hz")
+        rate = short(processor["sampling_rate"])
+        raise EncoderError(f"expected a model for {SAMPLING_RATE} Hz in {source}, got {rate} Hz; give another one")
     model = _build(settings, folder, weights)
     # Where nothing is said, the feature extractor of these families normalises.
     name = source if not Path(source).expanduser().is_dir() else folder.resolve().name

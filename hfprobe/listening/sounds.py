@@ -208,6 +208,8 @@ class FileSounds:
                 raise ConfigError(f"{where}: condition must be like clean or noise@10dB, got {short(condition)}")
             encoder = ANY if layer in ("input", "ceiling") else (row.get("encoder") or "").strip() or "sounds"
             sound = Sound(Cell(encoder, layer, condition), speaker, utterance)
+            if "\0" in path:
+                raise ConfigError(f"{where}: {short(path)} is no name of a file; write the path of a sound")
             place = (self.folder / path).resolve()
             if not place.is_relative_to(self.folder):
                 raise ConfigError(f"{where}: {short(path)} is outside the manifest's folder; move it there")

@@ -96,7 +96,7 @@ class StrictProbe(PreTrainedModel):
             config = config if isinstance(config, cls.config_class) else cls.config_class.from_dict(settings)
             with torch.device("meta"):
                 model = cls(config)
-        except (HfprobeError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        except (HfprobeError, TypeError, ValueError, AttributeError, LookupError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise BankError(f"expected the settings of {cls._noun} in {file}, got: {reason}; do not use it") from error
         header = read_header(folder / "model.safetensors", BankError)

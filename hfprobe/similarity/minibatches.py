@@ -120,7 +120,17 @@ class MinibatchAccumulator:
         self, pairs: Iterable[Pair] | None = None, replicates: int = 0, confidence: float = 0.95, seed: int = 0,
         failures: dict[tuple[str, str, str], str] | None = None,
     ) -> dict[tuple[str, str, str], Similarity]:  # fmt: skip
-        """Minibatch CKA of pairs, by ``(a, b, "minibatch_cka")``; the options are those of `sampled_scores`.
+        """Minibatch CKA of pairs.
+
+        Args:
+            pairs: Names of two sets each; all that were added up where None.
+            replicates: Draws of groups for the intervals, see `hfprobe.similarity.groups`.
+            confidence: Share of draws inside the interval.
+            seed: Of the draws.
+            failures: If given, pairs that have no value are noted here instead of raised.
+
+        Returns:
+            Scores by ``(a, b, "minibatch_cka")``.
 
         Raises:
             MeasureError: There was no minibatch, or a side has no self-HSIC above 0, and ``failures`` is None.

@@ -19,7 +19,15 @@ from hfprobe.similarity.inputs import as_matrix
 
 
 def frame_keys(utterance: str, count: int, seed: int) -> Tensor:
-    """Keys of the frames of one utterance, int64 ``(count,)``.
+    """Keys of the frames of one utterance: the frames with the smallest keys of a corpus are its sample.
+
+    Args:
+        utterance: Name of the utterance.
+        count: How many frames it has.
+        seed: Seed of the sample.
+
+    Returns:
+        int64 ``(count,)``, the same whatever else is in the corpus.
 
     Example:
         >>> bool((frame_keys("u1", 3, 0) == frame_keys("u1", 3, 0)).all()), len(set(frame_keys("u1", 3, 0).tolist()))
@@ -86,7 +94,14 @@ class FrameSample:
             self._features[name] = torch.cat([self._features[name], features[name]])[first]
 
     def features(self, name: str) -> Tensor:
-        """Kept frames of a set, float64 ``(kept, dim)`` on the CPU."""
+        """Kept frames of a set, in ascending order of their keys.
+
+        Args:
+            name: Name of the set.
+
+        Returns:
+            float64 ``(kept, dim)`` on the CPU.
+        """
         return self._features[name]
 
     def merge(self, other: FrameSample) -> FrameSample:

@@ -52,6 +52,13 @@ def sampled_scores(
 
     Raises:
         MeasureError: Fewer than 4 frames; or a measure has no value and ``failures`` is None.
+
+    Example:
+        >>> sample, x = FrameSample({"x": 3, "y": 3}), torch.randn(50, 3)
+        >>> sample.update({"x": x, "y": -2 * x}, torch.arange(50))
+        >>> scores = sampled_scores(sample, ["rbf_cka"], [("x", "y")])
+        >>> round(float(scores["x", "y", "rbf_cka"]), 6)
+        1.0
     """
     check_count(len(sample.keys))
     times = draw_times(sample.counts, replicates, seed)

@@ -31,7 +31,7 @@ results() { echo "$exp/evaluation/${1//\//--}"; }
 # torchrun per node; they find each other at the first node.
 on_all_nodes() {
   local first
-  first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+  first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p) # reads to the end: no SIGPIPE
   srun --ntasks="$SLURM_NNODES" --ntasks-per-node=1 --kill-on-bad-exit=1 "$python" -m torch.distributed.run \
     --nnodes "$SLURM_NNODES" --nproc_per_node "$processes" --rdzv_id "$SLURM_JOB_ID" --rdzv_backend c10d \
     --rdzv_endpoint "$first:$port" --max_restarts 0 "$@"

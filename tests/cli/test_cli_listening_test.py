@@ -156,7 +156,7 @@ def test_the_papers_form(tmp_path, capsys):
     [
         ([], "either --sounds, or --encoder with --dataset"),
         (["--sounds", "x.csv", "--encoder", "e"], "either --sounds, or --encoder"),
-        (["--sounds", "x.csv"], "cannot read x.csv"),
+        (["--sounds", "x.csv"], "in x.csv, cannot read it"),
         (["--sounds", "x.csv", "--snr", "0"], "--snr belongs to --encoder"),
         (["--encoder", "blstm-robust"], "give --dataset"),
         (["--encoder", "blstm-robust", "--dataset", "espeak:test", "--layers", "cnn7"], "no bank has a layer 'cnn7'"),

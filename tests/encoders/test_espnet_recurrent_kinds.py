@@ -42,6 +42,6 @@ def test_equal_to_espnet_alone_and_in_a_batch(
     for row, waveform in enumerate(waveforms):
         states, logits = stock.run(waveform)
         for spec, value, reference in zip(encoder.layers, batch.hidden_states, states, strict=True):
-            assert peak_error(value[row, : len(reference)], reference) < 1e-5, spec
+            assert peak_error(value[row, : len(reference)], reference) < 2e-5, spec
             assert not value[row, len(reference) :].any()
-        assert peak_error(batch.logits[row, : len(logits)], logits) < 1e-5
+        assert peak_error(batch.logits[row, : len(logits)], logits) < 2e-5

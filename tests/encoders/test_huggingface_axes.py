@@ -209,4 +209,4 @@ def test_memory_follows_the_choice_of_layers(variant, tmp_path, monkeypatch):
     others = sum(state.numel() * state.element_size() for state in states)
     assert alive[None] - alive[(last,)] > 0.7 * others > 0
     if variant == "wav2vec2-base":
-        assert peaks[None] - peaks[(last,)] > 0.6 * others
+        assert peaks[None] - peaks[(last,)] > 0.5 * others

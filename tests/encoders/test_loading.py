@@ -72,7 +72,7 @@ def test_the_decoder_is_left_out(experiment):
         ({"frontend_conf": {"hop_length": 160, "center": False}}, "center: false"),
         ({"frontend_conf": {"frontend_conf": {"use_wpe": True}}}, "WPE or beamformer"),
         ({"token_list": None}, "expected a token_list"),
-        ({"token_list": "tokens.txt"}, "put tokens.txt there"),
+        ({"token_list": "tokens.txt"}, "put 'tokens.txt' there"),
     ],
 )
 def test_unsupported_configurations_say_what_is_supported(experiment, changes, message):

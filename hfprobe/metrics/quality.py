@@ -241,6 +241,13 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
+def _cores() -> int:
+    """Cores for this process: those it may use, shared with the processes that torchrun started beside it."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    beside = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    return max(1, cores // max(1, int(beside))) if beside.isdigit() else cores
+
+
 def score_pairs(
     references: Sequence,
     degraded: Sequence,
@@ -255,8 +262,9 @@ def score_pairs(
         degraded: Signals to judge, in the same order.
         measures: Names out of stoi, estoi, pesq, pesq_nb, si_sdr, log_mel.
         sampling_rate: In Hz.
-        n_jobs: Processes; all cores when None, none but this one for 1 or for a handful of pairs. A script
-            that calls this needs the usual ``if __name__ == "__main__":``.
+        n_jobs: Processes; when None one for each core, shared with the processes that torchrun started; none but
+            this one for 1 or for a handful of pairs. A script that calls this needs the usual
+            ``if __name__ == "__main__":``.
 
     Returns:
         Values in the order of the pairs, and failures counted by reason.
@@ -278,7 +286,7 @@ def score_pairs(
     if len(references) != len(degraded):
         raise MeasureError(f"got {len(references)} references for {len(degraded)} degraded signals", "length")
     tasks = [(a, b, measures, sampling_rate) for a, b in zip(references, degraded, strict=True)]
-    n_jobs = (os.cpu_count() or 1) if n_jobs is None else n_jobs
+    n_jobs = _cores() if n_jobs is None else n_jobs
     if n_jobs < 2 or len(tasks) < POOL_FROM:
         rows = [_score_one(task) for task in tasks]
     else:

@@ -182,3 +182,12 @@ def test_score_pairs_errors():
     with pytest.raises(MeasureError):
         score_pairs([SIGNAL], [])
     assert score_pairs([], []) == {"stoi": []}
+
+
+def test_cores_are_shared_with_processes_that_were_started_beside(monkeypatch):
+    from hfprobe.metrics import quality
+
+    monkeypatch.setattr(quality.os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+    for beside, expected in (("1", 6), ("2", 3), ("4", 1), ("16", 1), ("many", 6)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", beside)
+        assert quality._cores() == expected

@@ -67,7 +67,7 @@ def is_held(speaker: str, share: float) -> bool:
 
     Example:
         >>> sum(is_held(f"speaker {n}", 0.1) for n in range(1000))
-        93
+        95
     """
     return zlib.crc32(f"held {speaker}".encode()) / 2**32 < share
 

@@ -11,5 +11,5 @@
 : "${frames:=20}"
 : "${replicates:=4}"
 : "${measures:=linear_cka}"
-: "${utterances:=8}"
+: "${utterances:=90}"
 : "${class_steps:=5}"

@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from hfprobe.encoders.auto import shipped_folder
-from hfprobe.errors import EncoderError
+from hfprobe.errors import EncoderError, HfprobeError
 from hfprobe.files import whole_file, write_whole
 from hfprobe.hub.pickled import read_pickled
 from hfprobe.plain import read_yaml
@@ -93,7 +93,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         join(args.lower, args.upper, args.output, args.weights)
-    except EncoderError as error:
+    except HfprobeError as error:
         raise SystemExit(f"hfprobe.asr.join: error: {error}") from None
     print(f"wrote {args.output}")
 

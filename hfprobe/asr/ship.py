@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from hfprobe.errors import EncoderError
+from hfprobe.errors import EncoderError, HfprobeError
 from hfprobe.hub.pickled import read_pickled
 from hfprobe.plain import read_yaml
 
@@ -108,7 +108,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         folder = ship(args.training, args.output, args.weights)
-    except EncoderError as error:
+    except HfprobeError as error:
         raise SystemExit(f"hfprobe.asr.ship: error: {error}") from None
     size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
     print(f"wrote {folder} ({size:.1f} MB)")

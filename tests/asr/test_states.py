@@ -9,6 +9,8 @@ import pytest
 import torch
 import yaml
 
+from hfprobe.asr import join as join_module
+from hfprobe.asr import ship as ship_module
 from hfprobe.asr import states as states_module
 from hfprobe.asr.join import join
 from hfprobe.asr.ship import ship
@@ -168,3 +170,14 @@ def test_command_says_what_is_wrong(monkeypatch, tmp_path):
     assert (
         np.memmap(tmp_path / "states.f16", dtype=np.float16, mode="r").size == 2560 * index["utterances"][0]["frames"]
     )
+
+
+@pytest.mark.parametrize("command", ["join", "ship"])
+def test_a_damaged_configuration_is_one_line(command, monkeypatch, tmp_path):
+    (tmp_path / "latest.pth").write_bytes(b"")
+    (tmp_path / "config.yaml").write_text("a: [1")
+    lower = ["vgg-blstm-baseline"] if command == "join" else []
+    monkeypatch.setattr(sys, "argv", [command, *lower, str(tmp_path), str(tmp_path / "new")])
+    with pytest.raises(SystemExit, match=f"hfprobe.asr.{command}: error: .*config.yaml"):
+        {"join": join_module, "ship": ship_module}[command].main()
+    assert not (tmp_path / "new").exists()

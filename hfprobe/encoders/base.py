@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
 from hfprobe.errors import EncoderError, LayerError
+
+# Samples or frames: of one utterance, or of each of a batch.
+Count = TypeVar("Count", int, Tensor)
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,19 @@ class SpeechEncoderOutput(ModelOutput):
     hidden_states: tuple[Tensor, ...] | None = None
     hidden_lengths: tuple[Tensor, ...] | None = None
     logits: Tensor | None = None
+
+
+def kept_states(states: Iterable[Tensor | None]) -> tuple[Tensor, ...]:
+    """``hidden_states`` for `SpeechEncoder._encode` to return.
+
+    Args:
+        states: One entry per layer, None for those that are not kept.
+
+    Returns:
+        The same entries. `SpeechEncoder.forward` takes only kept layers out of them, so that whoever reads an
+        output meets tensors alone: that is the type they are given here.
+    """
+    return cast("tuple[Tensor, ...]", tuple(states))
 
 
 class SpeechEncoder(nn.Module):
@@ -140,7 +157,7 @@ class SpeechEncoder(nn.Module):
         waveforms, lengths = self.check_input(waveforms, lengths)
         keep = frozenset(self.layers[i].name for i in wanted) if output_hidden_states else frozenset()
         output = self._encode(waveforms, lengths, keep)
-        states, counts = output.hidden_states, self.hidden_lengths_for(lengths)
+        states, counts = output.hidden_states or (), self.hidden_lengths_for(lengths)
         output.hidden_states = tuple(states[i] for i in wanted) if output_hidden_states else None
         output.hidden_lengths = tuple(counts[i] for i in wanted)
         return output
@@ -171,7 +188,7 @@ class SpeechEncoder(nn.Module):
         """
         raise NotImplementedError
 
-    def hidden_lengths_for(self, samples: int | Tensor) -> tuple[int | Tensor, ...]:
+    def hidden_lengths_for(self, samples: Count) -> tuple[Count, ...]:
         """Frames that each layer gives for utterances of so many samples.
 
         Args:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from hfprobe.encoders.base import Count
 from hfprobe.errors import EncoderError
 
 Frames = Callable[[int], Mapping[str, int]]
@@ -32,7 +33,7 @@ class FrameRule:
     stride: int
     first: int
 
-    def __call__(self, samples: int) -> int:
+    def __call__(self, samples: Count) -> Count:
         return 1 + (samples - self.first) // self.stride
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from hfprobe.encoders.base import LayerSpec, SpeechEncoder, SpeechEncoderOutput
+from hfprobe.encoders.base import Count, LayerSpec, SpeechEncoder, SpeechEncoderOutput, kept_states
 from hfprobe.encoders.capture import Tap, capture
 from hfprobe.encoders.frames import check_layout, first_tensor, to_frames
 from hfprobe.encoders.measure import FrameRule, measure_rules, shortest_input
@@ -57,7 +57,7 @@ class ModuleEncoder(SpeechEncoder):
         self._taps, self._layouts, self._rules = dict(taps), dict(layouts), dict(rules)
         self._crop = crop
 
-    def hidden_lengths_for(self, samples: int | Tensor) -> tuple[int | Tensor, ...]:
+    def hidden_lengths_for(self, samples: Count) -> tuple[Count, ...]:
         """Frames of each layer, by the rule measured at loading or given as ``lengths``."""
         if isinstance(samples, Tensor):
             rows = [self.hidden_lengths_for(int(count)) for count in samples.flatten().tolist()]
@@ -84,7 +84,7 @@ class ModuleEncoder(SpeechEncoder):
                     shape = (len(lengths), int(counts[spec.name].max()), spec.dim)
                     made[spec.name] = state.new_zeros(shape)
                 made[spec.name][rows, : state.shape[1]] = state
-        states = tuple(made[spec.name] if spec.name in keep else None for spec in self.layers)
+        states = kept_states(made[spec.name] if spec.name in keep else None for spec in self.layers)
         return SpeechEncoderOutput(last_hidden_state=made[last], hidden_states=states)
 
     def run(self, waveforms: Tensor, lengths: Tensor, names: list[str]) -> dict[str, Tensor]:
@@ -216,13 +216,13 @@ def encoder_from_module(
         noise = 0.1 * torch.randn(1, samples, generator=torch.Generator().manual_seed(samples)).to(device)
         with torch.no_grad():
             seen = trial.run(noise, torch.tensor([samples], device=device), list(taps))
-        return {key: tuple(value.shape[1:]) for key, value in seen.items()}
+        return {key: (value.shape[1], value.shape[2]) for key, value in seen.items()}
 
     found = {key: width for key, (_, width) in shapes(_trial_samples(strides)).items()}
     for key in taps:
         if widths is not None and widths[key] != found[key]:
             raise EncoderError(f"layer {key}: expected frames of width {widths[key]}, got {found[key]}: see layout")
-    rules: dict[str, Callable[[int], int]]
+    rules: Mapping[str, Callable[[int], int]]
     if lengths is None:
         rules = measure_rules(lambda samples: _frames(shapes(samples)), strides, _trial_samples(strides))
     elif lengths == "ratio":

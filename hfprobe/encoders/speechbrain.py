@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,9 @@ from hfprobe.encoders.capture import Tap, capture
 from hfprobe.encoders.frames import first_tensor
 from hfprobe.encoders.module import encoder_from_module
 from hfprobe.errors import EncoderError
+
+if TYPE_CHECKING:
+    from speechbrain.lobes.models.transformer.TransformerASR import TransformerASR
 
 HYPERPARAMS = "hyperparams.yaml"
 SAMPLING_RATE = 16000
@@ -98,6 +101,7 @@ def load_speechbrain(
         finally:
             forget_lazy_modules()
     name = (name or folder.resolve().name) + (f"-random{seed}" if random_init else "")
+    module: Any  # only some classes of SpeechBrain have a LayerDrop, a plain number
     for module in network.modules():
         if hasattr(module, "layerdrop_prob"):
             module.layerdrop_prob = 0.0
@@ -132,7 +136,7 @@ def forget_lazy_modules() -> None:
 class _Network(nn.Module):
     """From waveforms to the encoder's output, as SpeechBrain's own ``encode_batch`` goes."""
 
-    def __init__(self, encoder: nn.Module, transformer: nn.Module | None):
+    def __init__(self, encoder: nn.Module, transformer: TransformerASR | None):
         super().__init__()
         self.encoder = encoder
         self.transformer = transformer
@@ -163,7 +167,7 @@ def _load(folder: Path) -> _Network:
         """Only the encoder is needed: no tokenizer, no decoder."""
 
         MODULES_NEEDED = ["encoder"]
-        HPARAMS_NEEDED = []
+        HPARAMS_NEEDED: list[str] = []
 
     try:
         loaded = Interface.from_hparams(

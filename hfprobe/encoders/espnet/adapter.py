@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,7 @@ from espnet2.asr.frontend.abs_frontend import AbsFrontend
 from espnet2.asr.frontend.default import DefaultFrontend
 from torch import Tensor, nn
 
-from hfprobe.encoders.base import SpeechEncoder, SpeechEncoderOutput
+from hfprobe.encoders.base import Count, SpeechEncoder, SpeechEncoderOutput, kept_states
 from hfprobe.encoders.espnet.decoding import CTCText
 from hfprobe.encoders.espnet.frame_axis import frame_axis
 from hfprobe.encoders.espnet.frontend import DeltaFrontend, log_mel, valid_frames
@@ -28,6 +29,9 @@ from hfprobe.encoders.espnet.normalize import PerUtteranceMVN, StoredMVN
 from hfprobe.encoders.espnet.recurrent import run_recurrent_layer
 from hfprobe.encoders.espnet.stock import preencode, stock_features
 from hfprobe.encoders.espnet.vgg import flatten_map, halve, vgg_maps
+
+if TYPE_CHECKING:
+    from espnet2.asr.preencoder.abs_preencoder import AbsPreEncoder
 
 
 class EspnetEncoder(SpeechEncoder):
@@ -61,7 +65,7 @@ class EspnetEncoder(SpeechEncoder):
         encoder: RNNEncoder | VGGRNNEncoder,
         ctc: nn.Linear | None = None,
         text: CTCText | None = None,
-        preencoder: nn.Module | None = None,
+        preencoder: AbsPreEncoder | None = None,
     ):
         check_frontend(frontend)
         if preencoder is not None:
@@ -85,7 +89,7 @@ class EspnetEncoder(SpeechEncoder):
             isinstance(encoder, VGGRNNEncoder) or not isinstance(frontend, DeltaFrontend) or padded_variance
         )
 
-    def hidden_lengths_for(self, samples: int | Tensor) -> tuple[int | Tensor, ...]:
+    def hidden_lengths_for(self, samples: Count) -> tuple[Count, ...]:
         """Frames of each layer: those of the frontend (``1 + samples // hop`` mel frames), halved, rounded up."""
         hop = self.axis.stride
         frames = self.axis.frames(samples)
@@ -126,7 +130,7 @@ class EspnetEncoder(SpeechEncoder):
             for spec, last in zip(self.layers, self._run(waveforms, lengths), strict=True):
                 states.append(last if spec.name in keep else None)
             logits = self.ctc["ctc_lo"](last) if self.ctc is not None else None
-        return SpeechEncoderOutput(last_hidden_state=last, hidden_states=tuple(states), logits=logits)
+        return SpeechEncoderOutput(last_hidden_state=last, hidden_states=kept_states(states), logits=logits)
 
     def _run(self, waveforms: Tensor, lengths: Tensor) -> Iterator[Tensor]:
         """One layer's output after the other, zero past each utterance, so that unwanted ones can be freed."""

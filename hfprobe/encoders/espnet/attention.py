@@ -11,6 +11,7 @@ for the relative scores; https://github.com/espnet/espnet/pull/2816 for the lega
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -20,14 +21,15 @@ from espnet.nets.pytorch_backend.transformer.attention import (
     RelPositionMultiHeadedAttention,
 )
 from espnet2.asr.layers.fastformer import FastSelfAttention
-from torch import Tensor, nn
+from torch import Tensor
 
 from hfprobe.encoders.espnet.extent import Extent
 
+SelfAttention: TypeAlias = MultiHeadedAttention | FastSelfAttention
 RELATIVE = (LegacyRelPositionMultiHeadedAttention, RelPositionMultiHeadedAttention)
 
 
-def attend(attention: nn.Module, x: Tensor, places: Tensor | None, extent: Extent) -> Tensor:
+def attend(attention: SelfAttention, x: Tensor, places: Tensor | None, extent: Extent) -> Tensor:
     """Apply a self-attention module.
 
     Args:
@@ -58,8 +60,11 @@ def attend(attention: nn.Module, x: Tensor, places: Tensor | None, extent: Exten
     return attention.linear_out((weights @ value).transpose(1, 2).flatten(2))
 
 
-def _relative(attention: MultiHeadedAttention, query: Tensor, key: Tensor, places: Tensor, extent: Extent) -> Tensor:
+def _relative(
+    attention: MultiHeadedAttention, query: Tensor, key: Tensor, places: Tensor | None, extent: Extent
+) -> Tensor:
     """Scores ``(batch, heads, frames, frames)`` from content and relative position, not yet scaled."""
+    assert places is not None, "relative attention without positions is refused when the encoder is made"
     place = attention.linear_pos(places).unflatten(-1, (attention.h, attention.d_k)).transpose(1, 2)
     content = (query + attention.pos_bias_u[:, None]) @ key.mT
     by_place = (query + attention.pos_bias_v[:, None]) @ place.mT

@@ -7,13 +7,15 @@ at a time. For an utterance alone the values are ESPnet's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from espnet.nets.pytorch_backend.transformer.attention import LegacyRelPositionMultiHeadedAttention
 from espnet2.asr.encoder.e_branchformer_encoder import EBranchformerEncoder
 from espnet2.asr.frontend.abs_frontend import AbsFrontend
 from torch import Tensor, nn
 
+from hfprobe.encoders.base import Count
 from hfprobe.encoders.espnet.adapter import EspnetEncoder
 from hfprobe.encoders.espnet.attention import RELATIVE
 from hfprobe.encoders.espnet.blocks import run_block
@@ -31,6 +33,9 @@ from hfprobe.encoders.espnet.subsampling import (
     project,
 )
 from hfprobe.errors import EncoderError
+
+if TYPE_CHECKING:
+    from espnet2.asr.preencoder.abs_preencoder import AbsPreEncoder
 
 
 class EspnetAttentionEncoder(EspnetEncoder):
@@ -78,7 +83,7 @@ class EspnetAttentionEncoder(EspnetEncoder):
         encoder: AttentionEncoder,
         ctc: nn.Linear | None = None,
         text: CTCText | None = None,
-        preencoder: nn.Module | None = None,
+        preencoder: AbsPreEncoder | None = None,
     ):
         _check_encoder(encoder, (frontend if preencoder is None else preencoder).output_size(), ctc)
         super().__init__(name, frontend, normalize, encoder, ctc, text, preencoder)
@@ -92,20 +97,22 @@ class EspnetAttentionEncoder(EspnetEncoder):
             # The CTC head is then a part of the network below the later layers.
             self._outside_fingerprint = ()
 
-    def hidden_lengths_for(self, samples: int | Tensor) -> tuple[int | Tensor, ...]:
+    def hidden_lengths_for(self, samples: Count) -> tuple[Count, ...]:
         """Frames of each layer: those of the frontend, less what each convolution takes."""
         frames = self.axis.frames(samples)
-        counts = []
+        counts: list[Count] = []
         for convolution in convolutions(self.encoder.embed):
             frames = frames_after([convolution], frames)
             counts.append(frames)
-        return (*counts, *[frames] * len(self.encoder.encoders))
+        counts += [frames] * len(self.encoder.encoders)
+        return tuple(counts)
 
     def _run(self, waveforms: Tensor, lengths: Tensor) -> Iterator[Tensor]:
         """One layer's output after the other, zero past each utterance, so that unwanted ones can be freed."""
         features, own = self.features(waveforms, lengths)
         embed, places, x, frames = self.encoder.embed, None, features, own
         stack = convolutions(embed)
+        tail: Iterable[nn.Module]
         if stack:
             for x, frames in convolved_maps(stack, features, own):
                 yield Extent.of(frames, x.shape[1]).clear(x)
@@ -133,6 +140,7 @@ class EspnetAttentionEncoder(EspnetEncoder):
         """What self-conditioning adds to a block's output."""
         # The E-Branchformer alone does not normalise here.
         normed = hasattr(self.encoder, "after_norm") and not isinstance(self.encoder, EBranchformerEncoder)
+        assert self.ctc is not None, "self-conditioning without a CTC head is refused when the encoder is made"
         scores = self.ctc["ctc_lo"](self.encoder.after_norm(x) if normed else x)
         return self.encoder.conditioning_layer(scores.softmax(dim=-1))
 

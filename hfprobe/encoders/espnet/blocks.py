@@ -91,7 +91,8 @@ def _branchformer(block: BranchformerEncoderLayer, x: Tensor, places: Tensor | N
     elif block.merge_method == "concat":
         merged = torch.cat(branches, dim=-1)
     else:
-        merged = _average(block, *branches, extent)
+        attended, gated = branches
+        merged = _average(block, attended, gated, extent)
     return block.norm_final(x + block.dropout(block.merge_proj(merged)))
 
 

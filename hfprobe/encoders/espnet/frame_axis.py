@@ -16,6 +16,7 @@ from espnet2.asr.frontend.whisper import WhisperFrontend
 from espnet2.asr.frontend.windowing import SlidingWindow
 from torch import Tensor
 
+from hfprobe.encoders.base import Count
 from hfprobe.encoders.espnet.stock import features_alone
 from hfprobe.encoders.measure import FrameRule, measure_rules, shortest_input
 
@@ -47,7 +48,7 @@ class FrameAxis:
     rules: tuple[tuple[int, FrameRule], ...]
     fewest: int
 
-    def frames(self, samples: int | Tensor) -> int | Tensor:
+    def frames(self, samples: Count) -> Count:
         """Frames of an utterance of so many samples, of the type of ``samples``."""
         counts = [factor * rule(samples) for factor, rule in self.rules]
         fewest = counts[0]

@@ -97,7 +97,7 @@ def _nothing_fetched() -> Iterator[None]:
         nltk.download = fetch
 
 
-def frontend_options(kind: str, conf: Mapping[str, Any] | None, folder: Path) -> dict[str, Any]:
+def frontend_options(kind: str | None, conf: Mapping[str, Any] | None, folder: Path) -> dict[str, Any]:
     """Options of a frontend, such that building it fetches nothing but the configuration of a named Hub model.
 
     Args:

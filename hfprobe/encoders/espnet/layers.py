@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
 
 from espnet2.asr.encoder.branchformer_encoder import BranchformerEncoder
 from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
@@ -16,7 +17,10 @@ from hfprobe.encoders.base import LayerSpec
 from hfprobe.encoders.espnet.subsampling import convolution_specs, convolutions
 from hfprobe.errors import EncoderError
 
-AttentionEncoder = TransformerEncoder | ConformerEncoder | BranchformerEncoder | EBranchformerEncoder
+if TYPE_CHECKING:
+    from espnet.nets.pytorch_backend.rnn.encoders import RNN, RNNP, VGG2L
+
+AttentionEncoder: TypeAlias = TransformerEncoder | ConformerEncoder | BranchformerEncoder | EBranchformerEncoder
 BLOCK_NAMES: dict[type[nn.Module], str] = {
     TransformerEncoder: "transformer",
     ConformerEncoder: "conformer",
@@ -63,7 +67,7 @@ def _specs_from_zero(
     return specs + _projected_specs(stack, place, stride, offset)
 
 
-def _vgg_specs(vgg: nn.Module, input_dim: int, hop: int) -> list[LayerSpec]:
+def _vgg_specs(vgg: VGG2L, input_dim: int, hop: int) -> list[LayerSpec]:
     """The two convolution blocks of ``VGG2L``, read after their first convolution and after their pooling."""
     if input_dim % vgg.in_channel:
         raise EncoderError(
@@ -82,7 +86,7 @@ def _vgg_specs(vgg: nn.Module, input_dim: int, hop: int) -> list[LayerSpec]:
     return specs
 
 
-def _projected_specs(stack: nn.Module, place: str, stride: int, offset: int) -> list[LayerSpec]:
+def _projected_specs(stack: RNNP, place: str, stride: int, offset: int) -> list[LayerSpec]:
     """Layers of ``RNNP``, read where the next layer reads them."""
     factors = [int(factor) for factor in stack.subsample[1:]]
     if not set(factors) <= {1, 2}:
@@ -97,7 +101,7 @@ def _projected_specs(stack: nn.Module, place: str, stride: int, offset: int) -> 
     return specs
 
 
-def _plain_specs(stack: nn.Module, place: str, stride: int, offset: int) -> list[LayerSpec]:
+def _plain_specs(stack: RNN, place: str, stride: int, offset: int) -> list[LayerSpec]:
     """Layers of ``RNN``: one fused network with a projection at its end, no subsampling."""
     count = stack.nbrnn.num_layers
     width = stack.nbrnn.hidden_size * (2 if stack.nbrnn.bidirectional else 1)

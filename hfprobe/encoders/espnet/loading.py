@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from espnet2.asr.encoder.branchformer_encoder import BranchformerEncoder
@@ -40,6 +40,11 @@ from hfprobe.encoders.espnet.normalize import PerUtteranceMVN, StoredMVN
 from hfprobe.errors import EncoderError
 from hfprobe.plain import line, short
 
+if TYPE_CHECKING:
+    from espnet2.asr.frontend.abs_frontend import AbsFrontend
+    from espnet2.asr.preencoder.abs_preencoder import AbsPreEncoder
+
+Part = TypeVar("Part", bound=nn.Module)
 ENCODERS: dict[str, type[nn.Module]] = {
     "rnn": RNNEncoder,
     "vgg_rnn": VGGRNNEncoder,
@@ -148,7 +153,7 @@ def _check_kinds(config: dict[str, Any], experiment: Experiment) -> None:
             raise EncoderError(f"{name} of {experiment.folder} must be a mapping, got {found}: correct config.yaml")
 
 
-def _frontend(kind: str | None, conf: dict[str, Any] | None, experiment: Experiment) -> nn.Module:
+def _frontend(kind: str | None, conf: dict[str, Any] | None, experiment: Experiment) -> AbsFrontend:
     """The frontend of the configuration, without the copy of its pretrained weights that ESPnet keeps."""
     make = frontend_class(kind, experiment.folder)
     frontend = _make(make, frontend_options(kind, conf, experiment.folder), "frontend_conf", experiment).cpu()
@@ -157,7 +162,7 @@ def _frontend(kind: str | None, conf: dict[str, Any] | None, experiment: Experim
     return frontend
 
 
-def _preencoder(kind: str | None, conf: dict[str, Any], experiment: Experiment) -> nn.Module | None:
+def _preencoder(kind: str | None, conf: dict[str, Any], experiment: Experiment) -> AbsPreEncoder | None:
     """The preencoder of the configuration."""
     if kind is None:
         return None
@@ -177,12 +182,12 @@ def _choose(kind: str, value: str | None, choices: dict[str, type], experiment: 
 
 
 def _make(
-    make: Callable[..., nn.Module],
+    make: Callable[..., Part],
     conf: dict[str, Any] | None,
     key: str,
     experiment: Experiment,
     **extra: Any,
-) -> nn.Module:
+) -> Part:
     """Call a class of ESPnet with options from the configuration."""
     options = {**(conf or {}), **extra}
     if "use_flash_attn" in inspect.signature(make).parameters:

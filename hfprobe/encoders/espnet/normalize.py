@@ -19,6 +19,9 @@ class StoredMVN(nn.Module):
         norm_vars: Whether to divide by the standard deviation.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, dim: int, norm_means: bool = True, norm_vars: bool = True):
         super().__init__()
         self.norm_means = norm_means

@@ -8,6 +8,8 @@ the input is much wider than the hidden state, the packed kernels are used.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
@@ -65,9 +67,14 @@ def _initial_state(rnn: nn.LSTM | nn.GRU, inputs: Tensor, batch: int, directions
     return (zeros, zeros) if isinstance(rnn, nn.LSTM) else zeros
 
 
+def _function(rnn: nn.LSTM | nn.GRU) -> Callable[..., tuple[Tensor, ...]]:
+    """What torch runs the module with; the two functions differ in the type of their state."""
+    return torch.lstm if isinstance(rnn, nn.LSTM) else torch.gru
+
+
 def _scan(rnn: nn.LSTM | nn.GRU, layer: int, suffix: str, inputs: Tensor) -> Tensor:
     """One direction over a padded batch, unpacked."""
-    function = torch.lstm if isinstance(rnn, nn.LSTM) else torch.gru
+    function = _function(rnn)
     state = _initial_state(rnn, inputs, len(inputs), 1)
     # The flag `train` makes the kernels keep what a backward pass needs; there is no dropout here.
     train = torch.is_grad_enabled()
@@ -78,7 +85,7 @@ def _scan(rnn: nn.LSTM | nn.GRU, layer: int, suffix: str, inputs: Tensor) -> Ten
 def _packed(rnn: nn.LSTM | nn.GRU, layer: int, inputs: Tensor, lengths: Tensor) -> Tensor:
     """All directions over packed sequences, in any order of lengths."""
     packed = pack_padded_sequence(inputs, lengths.cpu(), batch_first=True, enforce_sorted=False)
-    function = torch.lstm if isinstance(rnn, nn.LSTM) else torch.gru
+    function = _function(rnn)
     directions = 2 if rnn.bidirectional else 1
     weights = _weights(rnn, layer, "")
     if rnn.bidirectional:

@@ -8,7 +8,7 @@ ESPnet cuts off (``no_grad``, NumPy) are called one by one instead, with the sam
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from espnet2.asr.frontend.abs_frontend import AbsFrontend
@@ -16,11 +16,14 @@ from espnet2.asr.frontend.fused import FusedFrontends
 from espnet2.asr.frontend.huggingface import HuggingFaceFrontend
 from espnet2.asr.frontend.whisper import WhisperFrontend
 from espnet2.asr.preencoder.sinc import LightweightSincConvs
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from hfprobe.encoders.espnet.frontend import valid_frames
 from hfprobe.errors import EncoderError
+
+if TYPE_CHECKING:
+    from espnet2.asr.preencoder.abs_preencoder import AbsPreEncoder
 
 
 def stock_features(
@@ -97,7 +100,7 @@ def _fused(frontend: FusedFrontends, waveform: Tensor) -> Tensor:
     return torch.cat([part[:, :shortest] for part in parts], dim=-1)
 
 
-def preencode(preencoder: nn.Module, features: Tensor, frames: Tensor) -> Tensor:
+def preencode(preencoder: AbsPreEncoder, features: Tensor, frames: Tensor) -> Tensor:
     """Apply a preencoder to the valid frames only, so that padding does not count in its batch norm.
 
     Args:

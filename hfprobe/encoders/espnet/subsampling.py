@@ -8,6 +8,7 @@ the padded batch instead and keeps frames that have read padding. For an utteran
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 import torch
 from espnet.nets.pytorch_backend.transformer.subsampling import (
@@ -22,13 +23,23 @@ from espnet.nets.pytorch_backend.transformer.subsampling import (
 )
 from torch import Tensor, nn
 
-from hfprobe.encoders.base import LayerSpec
+from hfprobe.encoders.base import Count, LayerSpec
 from hfprobe.encoders.espnet.vgg import flatten_map
 from hfprobe.errors import EncoderError
 
 FLAT = (Conv1dSubsampling1, Conv1dSubsampling2, Conv1dSubsampling3)
 DEEP = (Conv2dSubsampling, Conv2dSubsampling1, Conv2dSubsampling2, Conv2dSubsampling6, Conv2dSubsampling8)
 Convolution = nn.Conv1d | nn.Conv2d
+Subsampling: TypeAlias = (
+    Conv1dSubsampling1
+    | Conv1dSubsampling2
+    | Conv1dSubsampling3
+    | Conv2dSubsampling
+    | Conv2dSubsampling1
+    | Conv2dSubsampling2
+    | Conv2dSubsampling6
+    | Conv2dSubsampling8
+)
 
 
 def convolutions(embed: nn.Module | None) -> tuple[Convolution, ...]:
@@ -45,7 +56,7 @@ def convolutions(embed: nn.Module | None) -> tuple[Convolution, ...]:
     return tuple(module for module in embed.conv if isinstance(module, nn.Conv1d | nn.Conv2d))
 
 
-def frames_after(stack: Sequence[Convolution], frames: int | Tensor) -> int | Tensor:
+def frames_after(stack: Sequence[Convolution], frames: Count) -> Count:
     """Frames that are left of an utterance.
 
     Args:
@@ -137,7 +148,7 @@ def convolved_maps(stack: Sequence[Convolution], features: Tensor, frames: Tenso
         yield (flatten_map(x) if deep else x.transpose(1, 2)), frames
 
 
-def project(embed: nn.Module, maps: Tensor) -> Tensor:
+def project(embed: Subsampling, maps: Tensor) -> Tensor:
     """Bring flattened maps to the encoder's width, as the subsampling module does after its convolutions.
 
     Args:
@@ -150,6 +161,6 @@ def project(embed: nn.Module, maps: Tensor) -> Tensor:
     return embed.out(maps) if isinstance(embed, Conv2dSubsampling8) else embed.out[0](maps)
 
 
-def positional_encoding(embed: nn.Module) -> nn.Module:
+def positional_encoding(embed: Subsampling) -> nn.Module:
     """The positional encoding that follows the projection of a subsampling module."""
     return embed.pos_enc if isinstance(embed, Conv2dSubsampling8) else embed.out[1]

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hfprobe.encoders.base import LayerSpec, SpeechEncoder, SpeechEncoderOutput
+from hfprobe.encoders.base import LayerSpec, SpeechEncoder, SpeechEncoderOutput, kept_states
 from hfprobe.encoders.huggingface.passes import Recorder, full_precision
 from hfprobe.encoders.huggingface.text import CTCTokens
 from hfprobe.errors import EncoderError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,23 @@ class Axis:
         return LayerSpec(name, dim, self.stride, int(self.centre + 0.5), tap)
 
 
+def time_axis(convolution: nn.Conv1d | nn.Conv2d) -> tuple[int, int, int]:
+    """Kernel, stride and padding of a convolution along time, its first axis.
+
+    Args:
+        convolution: Made with a number as its padding, not with a word.
+
+    Returns:
+        The three sizes, in frames.
+
+    Example:
+        >>> time_axis(nn.Conv1d(1, 1, 10, 5))
+        (10, 5, 0)
+    """
+    padding = cast("tuple[int, ...]", convolution.padding)
+    return convolution.kernel_size[0], convolution.stride[0], padding[0]
+
+
 # Padded samples for each valid one from which a CPU is better off with one pass for each length: it gains nothing from
 # a batch, and the large maps of one leave its cache (measured: 6 utterances of 1 to 5 s, 1.1 s against 2.4 s).
 PADDED_TOO_MUCH = 1.1
@@ -83,6 +104,7 @@ class HuggingFaceEncoder(SpeechEncoder):
             lengths is then encoded in as many passes.
     """
 
+    model: PreTrainedModel
     alike_only: bool = False
     _pads_to_longest = True  # how much a batch costs follows its longest utterance
     _outside_fingerprint = ("ctc.",)
@@ -91,7 +113,7 @@ class HuggingFaceEncoder(SpeechEncoder):
         self,
         name: str,
         layers: Sequence[LayerSpec],
-        model: nn.Module,
+        model: PreTrainedModel,
         ctc: nn.Linear | None = None,
         text: CTCTokens | None = None,
     ):
@@ -123,7 +145,7 @@ class HuggingFaceEncoder(SpeechEncoder):
             logits = self.ctc(states[names[-1]]) if self.ctc is not None else None
         return SpeechEncoderOutput(
             last_hidden_state=states[names[-1]],
-            hidden_states=tuple(states[name] if name in keep else None for name in names),
+            hidden_states=kept_states(states[name] if name in keep else None for name in names),
             logits=logits,
         )
 

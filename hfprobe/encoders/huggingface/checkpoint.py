@@ -62,8 +62,7 @@ def find_weight_files(folder: Path, weights: str | None = None) -> list[Path]:
         raise EncoderError(f"expected names of files beside {file}, got {found}: download it again")
     missing = [name for name in shards if not os.path.isfile(folder / name)]
     if missing:
-        names = line(", ".join(missing))
-        raise EncoderError(f"expected every shard of {file}, missing: {names}: download them")
+        raise EncoderError(f"expected every shard of {file}, missing: {line(', '.join(missing))}: download them")
     return [folder / name for name in shards]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hfprobe.encoders.base import Count
 from hfprobe.encoders.huggingface.passes import zero_padding
 
 # Constants of SeamlessM4TFeatureExtractor, which has no options for them.
@@ -54,7 +55,7 @@ def whisper_log_mel(windows: Tensor, extractor: Any) -> Tensor:
     return (log_mel + 4.0) / 4.0
 
 
-def kaldi_frames(samples: int | Tensor) -> int | Tensor:
+def kaldi_frames(samples: Count) -> Count:
     """Frames of 25 ms every 10 ms that lie inside an utterance.
 
     Args:

@@ -6,14 +6,14 @@ modelling code of transformers.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hfprobe.encoders.base import LayerSpec
-from hfprobe.encoders.huggingface.adapter import Axis, HuggingFaceEncoder
+from hfprobe.encoders.base import Count, LayerSpec
+from hfprobe.encoders.huggingface.adapter import Axis, HuggingFaceEncoder, time_axis
 from hfprobe.encoders.huggingface.features import (
     KALDI_HOP,
     KALDI_WINDOW,
@@ -25,6 +25,9 @@ from hfprobe.encoders.huggingface.features import (
 from hfprobe.encoders.huggingface.passes import Hook, Recorder, hooked, valid_frames
 from hfprobe.encoders.huggingface.text import CTCTokens
 from hfprobe.errors import EncoderError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Wav2Vec2BertEncoder(HuggingFaceEncoder):
@@ -52,7 +55,7 @@ class Wav2Vec2BertEncoder(HuggingFaceEncoder):
     def __init__(
         self,
         name: str,
-        model: nn.Module,
+        model: PreTrainedModel,
         extractor: Any,
         ctc: nn.Linear | None = None,
         text: CTCTokens | None = None,
@@ -69,7 +72,7 @@ class Wav2Vec2BertEncoder(HuggingFaceEncoder):
         self.min_samples = KALDI_WINDOW + KALDI_HOP * (max(extractor.stride, 2) - 1)
         self.alike_only = self.padding_sensitive = model.adapter is not None
 
-    def hidden_lengths_for(self, samples: int | Tensor) -> tuple[int | Tensor, ...]:
+    def hidden_lengths_for(self, samples: Count) -> tuple[Count, ...]:
         """Frames of each layer: stacked 10 ms frames, then the library's count at each adapter."""
         frames = kaldi_frames(samples) // self._extractor.stride
         counts = []
@@ -91,7 +94,7 @@ class Wav2Vec2BertEncoder(HuggingFaceEncoder):
         if int(frames.min()) < features.shape[1]:
             mask = valid_frames(frames, features.shape[1])
         model = self.model
-        hooks = [(model.encoder.layers[0], recorder.input_of("embed", frames))]
+        hooks: list[tuple[nn.Module, Hook]] = [(model.encoder.layers[0], recorder.input_of("embed", frames))]
         for number, block in enumerate(model.encoder.layers, start=1):
             hooks.append((block, recorder.output_of(f"conformer{number}", frames)))
         if model.adapter is not None:
@@ -129,7 +132,7 @@ class ParakeetEncoder(HuggingFaceEncoder):
     def __init__(
         self,
         name: str,
-        model: nn.Module,
+        model: PreTrainedModel,
         extractor: Any,
         ctc: nn.Linear | None = None,
         text: CTCTokens | None = None,
@@ -144,12 +147,12 @@ class ParakeetEncoder(HuggingFaceEncoder):
         # A variance over time needs two mel frames.
         self.min_samples = 2 * extractor.hop_length
 
-    def hidden_lengths_for(self, samples: int | Tensor) -> tuple[int | Tensor, ...]:
+    def hidden_lengths_for(self, samples: Count) -> tuple[Count, ...]:
         """Frames of each layer: whole hops, then ``(t + 2 * padding - kernel) // stride + 1`` at each stage."""
         frames = samples // self._extractor.hop_length
         counts = []
         for convolution, _ in _stages(self.model):
-            kernel, stride, padding = _time_axis(convolution)
+            kernel, stride, padding = time_axis(convolution)
             frames = (frames + 2 * padding - kernel) // stride + 1
             counts.append(frames)
         return tuple(counts + [frames] * (len(self.layers) - len(counts)))
@@ -182,24 +185,20 @@ def _map_of(name: str, lengths: Tensor, recorder: Recorder) -> Hook:
     return hook
 
 
-def _stages(model: nn.Module) -> list[tuple[nn.Conv2d, nn.Module]]:
+def _stages(model: PreTrainedModel) -> list[tuple[nn.Conv2d, nn.Module]]:
     """The convolution over time and the activation of each subsampling stage."""
-    stages, first = [], None
+    stages: list[tuple[nn.Conv2d, nn.Module]] = []
+    first: nn.Conv2d | None = None
     for layer in model.subsampling.layers:
-        if not isinstance(layer, nn.Conv2d):
+        if isinstance(layer, nn.Conv2d):
+            first = layer if first is None else first
+        elif first is not None:
             stages.append((first, layer))
             first = None
-        elif first is None:
-            first = layer
     return stages
 
 
-def _time_axis(convolution: nn.Conv2d) -> tuple[int, int, int]:
-    """Kernel, stride and padding over time."""
-    return convolution.kernel_size[0], convolution.stride[0], convolution.padding[0]
-
-
-def _adapter_frames(config: Any, frames: int | Tensor) -> int | Tensor:
+def _adapter_frames(config: Any, frames: Count) -> Count:
     """Valid frames after an adapter of w2v-BERT, as the library counts them, and no more than it gives."""
     kernel, stride = config.adapter_kernel_size, config.adapter_stride
     counted = (frames + 2 * (kernel // 2) - kernel) // stride + 1
@@ -207,7 +206,7 @@ def _adapter_frames(config: Any, frames: int | Tensor) -> int | Tensor:
     return torch.minimum(counted, given) if isinstance(frames, Tensor) else min(counted, given)
 
 
-def _bert_specs(model: nn.Module, stacked: int) -> tuple[LayerSpec, ...]:
+def _bert_specs(model: PreTrainedModel, stacked: int) -> tuple[LayerSpec, ...]:
     """The layers of w2v-BERT in the order in which they are computed."""
     config = model.config
     axis = Axis(KALDI_HOP, KALDI_WINDOW / 2).convolve(stacked, stacked)
@@ -225,11 +224,11 @@ def _bert_specs(model: nn.Module, stacked: int) -> tuple[LayerSpec, ...]:
     return tuple(specs)
 
 
-def _parakeet_specs(model: nn.Module, hop: int) -> tuple[LayerSpec, ...]:
+def _parakeet_specs(model: PreTrainedModel, hop: int) -> tuple[LayerSpec, ...]:
     """The layers of Parakeet in the order in which they are computed."""
     config, axis, bins, specs = model.config, Axis(hop), model.config.num_mel_bins, []
     for number, (convolution, activation) in enumerate(_stages(model), start=1):
-        kernel, stride, padding = _time_axis(convolution)
+        kernel, stride, padding = time_axis(convolution)
         axis = axis.convolve(kernel, stride, padding)
         bins = (bins + 2 * padding - kernel) // stride + 1
         source = "the log-mel features" if number == 1 else f"cnn{number - 1}"

@@ -118,7 +118,7 @@ def _family(settings: dict[str, Any], path: Path) -> Family:
     return FAMILIES[kind]
 
 
-def _class(name: str) -> type:
+def _class(name: str) -> type[Any]:
     """A class of transformers, by its name or by its module in ``transformers.models``."""
     module, _, short = name.rpartition(".")
     try:
@@ -205,14 +205,14 @@ def _adapt(
     text = find_tokens(path) if head is not None else None
     if family.kind in ("waveform", "speecht5"):
         normalise = bool(extractor.do_normalize) if do_normalize is None else do_normalize
-        adapter = SpeechT5Encoder if family.kind == "speecht5" else WaveformEncoder
-        return adapter(name, model, normalise, family.blocks, head, text)
+        on_waveform = SpeechT5Encoder if family.kind == "speecht5" else WaveformEncoder
+        return on_waveform(name, model, normalise, family.blocks, head, text)
     if do_normalize is not None:
         raise EncoderError(f"do_normalize is for models that read waveforms, not for {family.title}: leave it out")
     if family.kind == "whisper":
         return WhisperEncoder(name, model, extractor)
-    adapter = Wav2Vec2BertEncoder if family.kind == "w2v-bert" else ParakeetEncoder
-    return adapter(name, model, extractor, head, text)
+    on_features = Wav2Vec2BertEncoder if family.kind == "w2v-bert" else ParakeetEncoder
+    return on_features(name, model, extractor, head, text)
 
 
 def _read_json(file: Path) -> dict[str, Any]:

@@ -7,19 +7,37 @@ al., data2vec (2022); and the modelling code of transformers.
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from hfprobe.encoders.base import LayerSpec
-from hfprobe.encoders.huggingface.adapter import Axis, HuggingFaceEncoder
+from hfprobe.encoders.base import Count, LayerSpec
+from hfprobe.encoders.huggingface.adapter import Axis, HuggingFaceEncoder, time_axis
 from hfprobe.encoders.huggingface.features import time_statistics
 from hfprobe.encoders.huggingface.passes import Hook, Recorder, hooked, masking, valid_frames, zero_padding
 from hfprobe.encoders.huggingface.text import CTCTokens
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 NORMALISED = "the waveform normalised to zero mean and unit variance"
 RAW = "the waveform as it is"
+
+
+class _ConvolutionLayer(Protocol):
+    """What is read of a layer of the front end or an adapter; each family of the library has its own classes."""
+
+    conv: nn.Conv1d
+
+    def __call__(self, x: Tensor, /) -> Tensor: ...
+
+
+class _FrontLayer(_ConvolutionLayer, Protocol):
+    """A layer of the front end, where an activation follows the convolution."""
+
+    activation: nn.Module
 
 
 class WaveformEncoder(HuggingFaceEncoder):
@@ -48,7 +66,7 @@ class WaveformEncoder(HuggingFaceEncoder):
     def __init__(
         self,
         name: str,
-        model: nn.Module,
+        model: PreTrainedModel,
         do_normalize: bool,
         blocks: str = "transformer",
         ctc: nn.Linear | None = None,
@@ -73,7 +91,7 @@ class WaveformEncoder(HuggingFaceEncoder):
             or getattr(model, "adapter", None) is not None
         )
 
-    def hidden_lengths_for(self, samples: int | Tensor) -> tuple[int | Tensor, ...]:
+    def hidden_lengths_for(self, samples: Count) -> tuple[Count, ...]:
         """Frames of each layer: ``(n - kernel) // stride + 1`` at each convolution."""
         counts, frames = [], samples
         for layer in _convolutions(self.model):
@@ -81,8 +99,8 @@ class WaveformEncoder(HuggingFaceEncoder):
             counts.append(frames)
         rest = len(self.layers) - len(counts) - len(_adapters(self.model))
         counts += [frames] * rest
-        for layer in _adapters(self.model):
-            frames = _shorten(layer.conv, frames)
+        for adapter in _adapters(self.model):
+            frames = _shorten(adapter.conv, frames)
             counts.append(frames)
         return tuple(counts)
 
@@ -135,11 +153,13 @@ class WaveformEncoder(HuggingFaceEncoder):
             recorder.put("final", x, lengths)
         return x
 
-    def _block_hooks(self, encoder: nn.Module, lengths: Tensor, recorder: Recorder) -> list[tuple[nn.Module, Hook]]:
+    def _block_hooks(
+        self, encoder: PreTrainedModel, lengths: Tensor, recorder: Recorder
+    ) -> list[tuple[nn.Module, Hook]]:
         """Hooks that take the input of the first block and the output of every one."""
         names = [spec.name for spec in self.layers]
         first = names.index("embed")
-        hooks = [(encoder.layers[0], recorder.input_of("embed", lengths))]
+        hooks: list[tuple[nn.Module, Hook]] = [(encoder.layers[0], recorder.input_of("embed", lengths))]
         for name, block in zip(names[first + 1 :], encoder.layers, strict=False):
             hooks.append((block, recorder.output_of(name, lengths)))
         return hooks
@@ -177,13 +197,13 @@ class SpeechT5Encoder(WaveformEncoder):
             return encoder(x, attention_mask=mask).last_hidden_state
 
 
-def _convolutions(model: nn.Module) -> nn.ModuleList:
+def _convolutions(model: PreTrainedModel) -> Sequence[_FrontLayer]:
     """The convolutional layers of the front end."""
     prenet = getattr(model, "prenet", None)
     return prenet.feature_encoder.conv_layers if prenet is not None else model.feature_extractor.conv_layers
 
 
-def _adapters(model: nn.Module) -> nn.ModuleList | tuple:
+def _adapters(model: PreTrainedModel) -> Sequence[_ConvolutionLayer]:
     """The convolutions after the blocks."""
     adapter = getattr(model, "adapter", None)
     return () if adapter is None else adapter.layers
@@ -197,13 +217,13 @@ def _leaks(encoder: nn.Module) -> list[nn.Module]:
     return stack if norm is None else [*stack, norm]
 
 
-def _shorten(convolution: nn.Conv1d, frames: Any) -> Any:
+def _shorten(convolution: nn.Conv1d, frames: Count) -> Count:
     """Frames after a convolution, of the type of ``frames``."""
-    kernel, stride, padding = convolution.kernel_size[0], convolution.stride[0], convolution.padding[0]
+    kernel, stride, padding = time_axis(convolution)
     return (frames + 2 * padding - kernel) // stride + 1
 
 
-def _receptive_field(convolutions: nn.ModuleList) -> int:
+def _receptive_field(convolutions: Sequence[_FrontLayer]) -> int:
     """Samples that one frame after the last convolution sees: the shortest input that gives a frame."""
     field = 1
     for layer in reversed(convolutions):
@@ -211,7 +231,7 @@ def _receptive_field(convolutions: nn.ModuleList) -> int:
     return field
 
 
-def _convolve(layer: nn.Module, x: Tensor, lengths: Tensor) -> Tensor:
+def _convolve(layer: _FrontLayer, x: Tensor, lengths: Tensor) -> Tensor:
     """A layer of the front end on a padded batch.
 
     The convolutions have no padding of their own: a valid frame sees valid samples only. Group norm,
@@ -228,7 +248,7 @@ def _convolve(layer: nn.Module, x: Tensor, lengths: Tensor) -> Tensor:
     return layer.activation(torch.cat(rows))
 
 
-def _layer_specs(model: nn.Module, do_normalize: bool, blocks: str) -> tuple[LayerSpec, ...]:
+def _layer_specs(model: PreTrainedModel, do_normalize: bool, blocks: str) -> tuple[LayerSpec, ...]:
     """The layers of a model in the order in which they are computed."""
     config, axis, specs = model.config, Axis(), []
     activation = config.feat_extract_activation
@@ -262,9 +282,9 @@ def _layer_specs(model: nn.Module, do_normalize: bool, blocks: str) -> tuple[Lay
         specs.append(axis.spec(f"{blocks}{number}", dim, f"output of block {number}, {block}"))
     if pre_norm:
         specs.append(axis.spec("final", dim, f"encoder.layer_norm of {blocks}{len(stack.layers)}"))
-    for number, layer in enumerate(_adapters(model), start=1):
-        convolution = layer.conv
-        axis = axis.convolve(convolution.kernel_size[0], convolution.stride[0], convolution.padding[0])
+    for number, adapter in enumerate(_adapters(model), start=1):
+        convolution = adapter.conv
+        axis = axis.convolve(*time_axis(convolution))
         tap = f"GLU(conv) of {'adapter' + str(number - 1) if number > 1 else 'the last layer (projected)'}"
         specs.append(axis.spec(f"adapter{number}", config.output_hidden_size, tap))
     return tuple(specs)

@@ -7,17 +7,20 @@ of transformers.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hfprobe.encoders.base import LayerSpec, SpeechEncoderOutput
-from hfprobe.encoders.huggingface.adapter import Axis, HuggingFaceEncoder
+from hfprobe.encoders.base import Count, LayerSpec, SpeechEncoderOutput
+from hfprobe.encoders.huggingface.adapter import Axis, HuggingFaceEncoder, time_axis
 from hfprobe.encoders.huggingface.features import whisper_log_mel
 from hfprobe.encoders.huggingface.passes import Hook, Recorder, hooked
 from hfprobe.errors import EncoderError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass
@@ -57,7 +60,7 @@ class WhisperEncoder(HuggingFaceEncoder):
 
     _pads_to_longest = False  # every utterance fills a window
 
-    def __init__(self, name: str, model: nn.Module, extractor: Any):
+    def __init__(self, name: str, model: PreTrainedModel, extractor: Any):
         if extractor.feature_size != model.config.num_mel_bins:
             raise EncoderError(
                 f"expected {model.config.num_mel_bins} mel bins as in config.json, got {extractor.feature_size} in "
@@ -68,7 +71,7 @@ class WhisperEncoder(HuggingFaceEncoder):
         convolutions = model.conv1.stride[0] * model.conv2.stride[0]
         self.window_samples = model.config.max_source_positions * convolutions * extractor.hop_length
 
-    def hidden_lengths_for(self, samples: int | Tensor) -> tuple[int | Tensor, ...]:
+    def hidden_lengths_for(self, samples: Count) -> tuple[Count, ...]:
         """Frames whose centre lies inside the utterance: ``ceil(n / stride)``."""
         # Windows are whole multiples of every stride: cutting changes nothing.
         return tuple(-(-samples // spec.stride) for spec in self.layers)
@@ -123,12 +126,12 @@ def _gelu_of(name: str, lengths: Tensor, recorder: Recorder) -> Hook:
     return hook
 
 
-def _layer_specs(model: nn.Module, hop: int) -> tuple[LayerSpec, ...]:
+def _layer_specs(model: PreTrainedModel, hop: int) -> tuple[LayerSpec, ...]:
     """The layers in the order in which they are computed."""
     axis, dim, specs = Axis(hop), model.config.d_model, []
     seconds = model.config.max_source_positions * model.conv1.stride[0] * model.conv2.stride[0] * hop / 16000
     for number, layer in enumerate((model.conv1, model.conv2), start=1):
-        axis = axis.convolve(layer.kernel_size[0], layer.stride[0], layer.padding[0])
+        axis = axis.convolve(*time_axis(layer))
         source = "cnn1" if number == 2 else f"the log-mel spectrogram of windows of {seconds:g} s without overlap"
         specs.append(axis.spec(f"cnn{number}", dim, f"gelu(conv{number}) of {source}"))
     specs.append(axis.spec("embed", dim, "cnn2 + positions within the window; what the first block reads"))

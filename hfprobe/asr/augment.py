@@ -128,6 +128,6 @@ def perturb_speed(batch: SpeechBatch, speeds: Sequence[float], seed: int, epoch:
     for name, row, length in zip(batch.ids, batch.waveforms, batch.lengths.tolist(), strict=True):
         # The last number keeps this draw apart from those of the noise.
         rng = np.random.default_rng([seed, epoch, zlib.crc32(name.encode()), 1])
-        changed.append(change_speed(row[:length].numpy(), speeds[rng.integers(len(speeds))]))
+        changed.append(change_speed(row[:length].numpy(), speeds[int(rng.integers(len(speeds)))]))
     waveforms, lengths = pad_waveforms(changed)
     return replace(batch, waveforms=waveforms, lengths=lengths, clean=waveforms)

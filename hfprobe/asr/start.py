@@ -8,9 +8,16 @@ like normalised features (layer-sequential unit variance, Mishkin and Matas, ICL
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from espnet.nets.pytorch_backend.rnn.encoders import RNNP, VGG2L
 from torch import nn
+
+if TYPE_CHECKING:
+    from espnet2.asr.encoder.rnn_encoder import RNNEncoder
+    from espnet2.asr.encoder.vgg_rnn_encoder import VGGRNNEncoder
+    from espnet2.asr.espnet_model import ESPnetASRModel
 
 FRAMES = 200
 # Size of what the last convolution hands to the first LSTM. Adam moves every weight by the learning rate at once; with
@@ -19,7 +26,7 @@ VGG_OUTPUT_SIZE = 0.3
 NOISE = 0.2  # share of He's initialisation around filters that pass their input on
 
 
-def start_recogniser(model: nn.Module) -> None:
+def start_recogniser(model: ESPnetASRModel) -> None:
     """Initialise the encoder of an ESPnet model in place.
 
     Convolutions: filters that pass their input on (`_start_convolution`). LSTMs: orthogonal recurrent matrices, zero
@@ -43,7 +50,7 @@ def start_recogniser(model: nn.Module) -> None:
                 _start_rnnp(block, features)
 
 
-def _input_size(encoder: nn.Module) -> int:
+def _input_size(encoder: RNNEncoder | VGGRNNEncoder) -> int:
     first = encoder.enc[0]
     width = next(m.input_size for m in encoder.modules() if isinstance(m, nn.RNNBase))
     if isinstance(first, VGG2L):
@@ -75,6 +82,7 @@ def _start_convolution(conv: nn.Conv2d) -> None:
     a little of He's noise, and fills the maps that it has more than inputs with random filters. In the first 200 steps
     it learnt no faster than from He's filters alone; it stays because the shipped models began with it.
     """
+    assert conv.bias is not None, "the convolutions of VGG2L have biases"
     nn.init.zeros_(conv.bias)
     inputs, outputs = conv.in_channels, conv.out_channels
     if inputs < 8:

@@ -11,6 +11,7 @@ import argparse
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -107,7 +108,7 @@ def write_states(
                     start += frames
         if not found:
             raise DatasetError(f"no usable utterance (left out: {dict(stream.failures)}); check the corpus")
-    head = {"encoder": encoder.name, "fingerprint": encoder.fingerprint, "layer": layer}
+    head: dict[str, Any] = {"encoder": encoder.name, "fingerprint": encoder.fingerprint, "layer": layer}
     head |= {"width": width, "origin": {**origin, "speed": speed, "epoch": epoch}}
     write_whole(folder / INDEX, json.dumps({**head, "utterances": [asdict(item) for item in found]}))
     return load_states(folder)

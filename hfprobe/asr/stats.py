@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from itertools import islice
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -15,7 +16,15 @@ from hfprobe.errors import HfprobeError
 from hfprobe.files import whole_file
 
 
-def feature_stats(stream: SpeechStream, batches: int) -> dict[str, np.ndarray]:
+class FeatureStats(TypedDict):
+    """What ``global_mvn`` reads: a count, and the sums ``(dim,)`` of values and squares, in float64."""
+
+    count: np.ndarray
+    sum: np.ndarray
+    sum_square: np.ndarray
+
+
+def feature_stats(stream: SpeechStream, batches: int) -> FeatureStats:
     """Count, sum and sum of squares of the delta frontend's features over the first batches of a stream.
 
     Returns:

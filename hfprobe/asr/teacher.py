@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import types
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hfprobe.encoders.espnet.layers import layer_specs
 from hfprobe.errors import ConfigError
+
+if TYPE_CHECKING:
+    from espnet2.asr.espnet_model import ESPnetASRModel
 
 
 def posterior_loss(
@@ -47,7 +51,7 @@ def posterior_loss(
     return -(target * student).sum(-1).masked_fill(~valid, 0.0).sum() / len(student)
 
 
-def teach(model: nn.Module, teacher_name: str | Path, weight: float) -> None:
+def teach(model: ESPnetASRModel, teacher_name: str | Path, weight: float) -> None:
     """Add a teacher's frame posteriors to the loss of an ESPnet CTC model, in place.
 
     The teacher is not among the model's parameters or weights.

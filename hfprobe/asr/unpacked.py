@@ -9,6 +9,7 @@ Parameters keep their names, so checkpoints are interchangeable with ESPnet's.
 from __future__ import annotations
 
 import types
+from typing import cast
 
 import torch
 from espnet.nets.pytorch_backend.rnn.encoders import RNNP
@@ -33,7 +34,9 @@ def _forward(self: nn.LSTM, packed: PackedSequence, hx=None):
     if hx is not None:
         return nn.LSTM.forward(self, packed, hx)
     padded, lengths = pad_packed_sequence(packed, batch_first=True)
-    forward_weights, backward_weights = self._flat_weights[:4], self._flat_weights[4:8]
+    # With biases, as `unpack_lstms` wants them, no weight is None.
+    weights = cast("list[Tensor]", self._flat_weights)
+    forward_weights, backward_weights = weights[:4], weights[4:8]
     ahead = _run(padded, forward_weights, self.hidden_size, self.training)
     back = _flip(_run(_flip(padded, lengths), backward_weights, self.hidden_size, self.training), lengths)
     output = torch.cat([ahead, back], dim=-1)
@@ -87,4 +90,5 @@ def channels_last(model: nn.Module) -> None:
     """Keep 2-D convolution weights in channels-last memory order: same numbers, up to a fifth faster on a CPU."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
-            module.to(memory_format=torch.channels_last)
+            # The types of torch leave out this form of `to`, which its documentation has.
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from statistics import median
-from typing import Any
+from typing import IO, Any
 
 from hfprobe.bench.machine import Machine
 from hfprobe.bench.measure import Timing, cpu_seconds
@@ -71,6 +71,12 @@ def _timing(rounds: Sequence[Sequence[dict]]) -> Timing:
     return Timing(wall, tuple(sum(worker["cpu"] for worker in turn) for turn in rounds))
 
 
+def _pipe(stream: IO[str] | None) -> IO[str]:
+    """One end of a pipe to a worker."""
+    assert stream is not None, "every worker is started with pipes"
+    return stream
+
+
 class _Workers:
     """Processes that wait for a word before each round."""
 
@@ -92,19 +98,20 @@ class _Workers:
 
     def __exit__(self, *_: object) -> None:
         for process in self.processes:
-            process.stdin.close()
+            _pipe(process.stdin).close()
             process.wait()
 
     def round(self, count: int) -> list[dict]:
         """Let the first ``count`` workers do their work at once; what each used."""
         for process in self.processes[:count]:
-            process.stdin.write("go\n")
-            process.stdin.flush()
+            word = _pipe(process.stdin)
+            word.write("go\n")
+            word.flush()
         return [self._answer(process) for process in self.processes[:count]]
 
     @staticmethod
-    def _answer(process: subprocess.Popen) -> dict:
-        while line := process.stdout.readline():
+    def _answer(process: subprocess.Popen[str]) -> dict:
+        while line := _pipe(process.stdout).readline():
             if line.startswith("{"):
                 return json.loads(line)
         raise RuntimeError("a worker of the evaluation benchmark ended; its message is above")
@@ -130,10 +137,9 @@ def _prepare(encoder: str, speech: Sequence[Any]) -> tuple:
     from hfprobe.probes import ProbeBank
     from hfprobe.speakers import load_speaker_encoder
 
-    test = TestSet()
-    for number, clip in enumerate(speech):
+    test = TestSet(waveforms=[clip.numpy() for clip in speech])
+    for number in range(len(speech)):
         test.ids.append(f"clip{number}")
-        test.waveforms.append(clip.numpy())
         test.texts.append("")
         test.speakers.append(f"speaker{number // 2}")
     pair = AutoSpeechEncoder.from_pretrained(encoder), ProbeBank.from_pretrained(encoder)

@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from hfprobe.errors import ConfigError
 from hfprobe.probes.losses import masked_l1, mel_targets
+
+if TYPE_CHECKING:
+    from espnet2.asr.encoder.rnn_encoder import RNNEncoder
+    from espnet2.asr.encoder.vgg_rnn_encoder import VGGRNNEncoder
+
+    from hfprobe.encoders.espnet.adapter import EspnetEncoder
 
 
 class PlainHighway(nn.Module):
@@ -46,30 +52,35 @@ class PlainProbe(nn.Module):
         return self.body(x.reshape(len(x), x.shape[1] * self.upsampling, -1))
 
 
-def stock_espnet(encoder: Any) -> Callable[[Tensor, Tensor], Tensor]:
+class StockEspnet:
     """ESPnet's own forward of the encoder inside an `EspnetEncoder`, from waveforms to its last layer.
 
     Args:
         encoder: The encoder; its modules are copied, its features are used.
 
-    Returns:
-        Function of waveforms ``(batch, samples)`` and lengths, in falling order, that gives ``(batch, frames, dim)``;
-        its attribute ``network`` is ESPnet's module.
+    Attributes:
+        network: ESPnet's module.
     """
-    network = copy.deepcopy(encoder.encoder).eval()
-    for module in network.enc:
-        if hasattr(module, "dropout"):
-            module.dropout = 0.0  # ESPnet drops out in eval() too
 
-    def run(waveforms: Tensor, lengths: Tensor) -> Tensor:
-        features, frames = encoder.features(waveforms, lengths)
-        return network(features, frames)[0]
+    def __init__(self, encoder: EspnetEncoder):
+        self.network: RNNEncoder | VGGRNNEncoder = copy.deepcopy(encoder.encoder).eval()
+        self._features = encoder.features
+        for module in self.network.enc:
+            if hasattr(module, "dropout"):
+                module.dropout = 0.0  # ESPnet drops out in eval() too
 
-    run.network = network
-    return run
+    def __call__(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        """Waveforms ``(batch, samples)`` and lengths, in falling order, to ``(batch, frames, dim)``."""
+        features, frames = self._features(waveforms, lengths)
+        return self.network(features, frames)[0]
 
 
-def _place(network: nn.Module, layer: str) -> tuple[nn.Module, Callable[[Tensor, int], Tensor]]:
+def stock_espnet(encoder: EspnetEncoder) -> StockEspnet:
+    """ESPnet's own forward of an encoder; see `StockEspnet`."""
+    return StockEspnet(encoder)
+
+
+def _place(network: RNNEncoder | VGGRNNEncoder, layer: str) -> tuple[nn.Module, Callable[[Tensor, int], Tensor]]:
     """The module of ESPnet that a layer is read from, and how its output becomes ``(batch, frames, dim)``."""
     number = int("".join(character for character in layer if character.isdigit()))
     if layer.startswith("cnn"):

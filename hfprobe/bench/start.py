@@ -76,7 +76,8 @@ def _listen(repeats: int, encoder: str) -> tuple[Timing, Timing]:
     """Times of the first sound and of the whole command."""
     from hfprobe.audio import save_audio
 
-    walls, cpus = ([], []), ([], [])
+    walls: tuple[list[float], list[float]] = ([], [])
+    cpus: tuple[list[float], list[float]] = ([], [])
     with tempfile.TemporaryDirectory() as place:
         sound = Path(place) / "five.wav"
         save_audio(sound, clips([5.0])[0].numpy())

@@ -6,13 +6,16 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from hfprobe.bench.plain import stock_espnet
 from hfprobe.encoders import AutoSpeechEncoder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # Gives the last layer of each waveform, (frames, dim); the list is encoded as one padded batch.
 Forward = Callable[[Sequence[Tensor]], list[Tensor]]
@@ -101,7 +104,7 @@ def _options(family: str, width: int, blocks: int, heads: int, channels: int) ->
     return options
 
 
-def _transformers_forward(encoder: Any, model: torch.nn.Module, extractor: Any) -> Forward:
+def _transformers_forward(encoder: Any, model: PreTrainedModel, extractor: Any) -> Forward:
     body = getattr(model, "encoder", model) if model.config.model_type == "whisper" else model
 
     @torch.no_grad()

@@ -12,7 +12,7 @@ The contenders:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -81,7 +81,7 @@ def _batch(waveforms: Tensor, lengths: Tensor) -> SpeechBatch:
     count = len(lengths)
     blank = {"ids": [f"clip{i}" for i in range(count)], "texts": [""] * count, "speakers": [""] * count}
     fields = SpeechBatch.__dataclass_fields__
-    values = {"waveforms": waveforms, "lengths": lengths, "clean": waveforms, **blank}
+    values: dict[str, Any] = {"waveforms": waveforms, "lengths": lengths, "clean": waveforms, **blank}
     return SpeechBatch(**{name: values.get(name, [None] * count) for name in fields})
 
 
@@ -101,7 +101,9 @@ class ProbeSteps:
         specs = [encoder.layer(name) for name in layers]
         self.probes = ProbeSet(specs, config, self.mel, encoder.name, "").to(device)
         self.optimizer = torch.optim.AdamW(self.probes.parameter_groups(config), lr=config.learning_rate, fused=True)
-        gathered = {name: ProbeStatistics(probe) for name, probe in self.probes.probes.items()}
+        # A ModuleDict does not tell what its modules are.
+        probes = cast("dict[str, Any]", self.probes.probes)
+        gathered = {name: ProbeStatistics(probe) for name, probe in probes.items()}
         for name, packed in self.probes.pack(encoder, batch, self.mel).items():
             gathered[name].add(packed)
         for statistics in gathered.values():

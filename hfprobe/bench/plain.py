@@ -18,10 +18,8 @@ from hfprobe.errors import ConfigError
 from hfprobe.probes.losses import masked_l1, mel_targets
 
 if TYPE_CHECKING:
-    from espnet2.asr.encoder.rnn_encoder import RNNEncoder
-    from espnet2.asr.encoder.vgg_rnn_encoder import VGGRNNEncoder
-
     from hfprobe.encoders.espnet.adapter import EspnetEncoder
+    from hfprobe.encoders.espnet.layers import RecurrentEncoder
 
 
 class PlainHighway(nn.Module):
@@ -63,7 +61,7 @@ class StockEspnet:
     """
 
     def __init__(self, encoder: EspnetEncoder):
-        self.network: RNNEncoder | VGGRNNEncoder = copy.deepcopy(encoder.encoder).eval()
+        self.network: RecurrentEncoder = copy.deepcopy(encoder.encoder).eval()
         self._features = encoder.features
         for module in self.network.enc:
             if hasattr(module, "dropout"):
@@ -80,7 +78,7 @@ def stock_espnet(encoder: EspnetEncoder) -> StockEspnet:
     return StockEspnet(encoder)
 
 
-def _place(network: RNNEncoder | VGGRNNEncoder, layer: str) -> tuple[nn.Module, Callable[[Tensor, int], Tensor]]:
+def _place(network: RecurrentEncoder, layer: str) -> tuple[nn.Module, Callable[[Tensor, int], Tensor]]:
     """The module of ESPnet that a layer is read from, and how its output becomes ``(batch, frames, dim)``."""
     number = int("".join(character for character in layer if character.isdigit()))
     if layer.startswith("cnn"):

@@ -20,6 +20,7 @@ from hfprobe.errors import EncoderError
 if TYPE_CHECKING:
     from espnet.nets.pytorch_backend.rnn.encoders import RNN, RNNP, VGG2L
 
+RecurrentEncoder: TypeAlias = RNNEncoder | VGGRNNEncoder
 AttentionEncoder: TypeAlias = TransformerEncoder | ConformerEncoder | BranchformerEncoder | EBranchformerEncoder
 BLOCK_NAMES: dict[type[nn.Module], str] = {
     TransformerEncoder: "transformer",
@@ -30,7 +31,7 @@ BLOCK_NAMES: dict[type[nn.Module], str] = {
 
 
 def layer_specs(
-    encoder: RNNEncoder | VGGRNNEncoder | AttentionEncoder, input_dim: int, hop: int, start: int = 0
+    encoder: RecurrentEncoder | AttentionEncoder, input_dim: int, hop: int, start: int = 0
 ) -> list[LayerSpec]:
     """List the layers from the input to the encoder's output.
 
@@ -51,9 +52,7 @@ def layer_specs(
     return [replace(spec, offset=spec.offset + start) for spec in specs]
 
 
-def _specs_from_zero(
-    encoder: RNNEncoder | VGGRNNEncoder | AttentionEncoder, input_dim: int, hop: int
-) -> list[LayerSpec]:
+def _specs_from_zero(encoder: RecurrentEncoder | AttentionEncoder, input_dim: int, hop: int) -> list[LayerSpec]:
     """The layers where the first feature frame is centred on sample 0."""
     if isinstance(encoder, AttentionEncoder):
         specs = convolution_specs(convolutions(encoder.embed), input_dim, hop)

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from hfprobe.errors import MeasureError
 from hfprobe.files import whole_file
+from hfprobe.hub.safety import read_header
+from hfprobe.plain import parse_json, reason, shown
 from hfprobe.similarity.pair_moments import PairMoments
 from hfprobe.similarity.plan import Pair
 from hfprobe.similarity.score import Similarity
@@ -148,13 +150,22 @@ class PairAccumulator(PairMoments):
         """
         from safetensors import SafetensorError, safe_open
 
+        # The header first: `safe_open` would wait at a named pipe for ever, and no signal ends that.
+        try:
+            read_header(Path(path), MeasureError)
+        except MeasureError as problem:
+            raise MeasureError(str(problem), "file") from problem.__cause__
         try:
             with safe_open(str(path), "pt", device="cpu") as file:
-                about = json.loads((file.metadata() or {})["hfprobe_pair_accumulator"])
+                about = parse_json((file.metadata() or {})["hfprobe_pair_accumulator"])
                 state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dictionary
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise MeasureError(f"expected saved moments in {Path(path).name}, got: {reason}", "file") from error
-        found = cls(dict(about["dims"]), [tuple(pair) for pair in about["pairs"]], about["groups"], device=device)
-        found.load_state_dict(state)
+            pairs = [(str(one), str(other)) for one, other in about["pairs"]]
+            # Moments of such sets lie in the file: what would need more memory than that is not what it says.
+            limit = 2 * sum(tensor.nbytes for tensor in state.values()) + 2**20
+            found = cls(dict(about["dims"]), pairs, int(about["groups"]), memory_limit=limit, device=device)
+            found.load_state_dict(state)
+        except (SafetensorError, OSError, LookupError, TypeError, AttributeError, ValueError, MeasureError) as problem:
+            raise MeasureError(
+                f"expected saved moments in {shown(path)}, got: {reason(problem)}; save them again with `save`", "file"
+            ) from problem
         return found

@@ -160,8 +160,8 @@ class CTCAligner:
 
     def _one(self, scores: torch.Tensor, text: str, words) -> Alignment | None:
         names = [word for word, _ in words] or text.split()
-        spelled = [self.letters.spell(name) for name in names]
-        if not names or None in spelled:
+        spelled = [letters for letters in map(self.letters.spell, names) if letters is not None]
+        if not names or len(spelled) < len(names):
             self.failures["letters unknown to the recogniser" if names else "no transcript"] += 1
             return None
         spans = best_spans(scores, _targets(spelled, self.letters.space), self.letters.blank)

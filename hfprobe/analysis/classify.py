@@ -92,16 +92,16 @@ def classify(
     failed = sum(count for reason, count in left_out.items() if not reason.startswith("class "))
     condition = "mixed" if target in NOISY else "clean"
 
-    def row(head: Head, metric: str, values: Sequence[float], of: Sequence[str]) -> ResultRow:
+    def row(head: Head, metric: str, values: Sequence[float] | np.ndarray, of: Sequence[str]) -> ResultRow:
         interval = bootstrap_mean(values, of, seed=config.seed)
         return ResultRow(head.encoder or ANY, head.layer, condition, metric, *interval, len(values), failed)
 
     rows = []
     for head in found.heads:
         features = found.test.features[head.key]
-        right, _ = log_probabilities(trained.probes[head.key], features, found.test.labels)
-        fooled, _ = log_probabilities(trained.controls[head.key], features, controls["test"])
-        right, fooled = (np.array(_everywhere(values.double().tolist(), order)) for values in (right, fooled))
+        answered, _ = log_probabilities(trained.probes[head.key], features, found.test.labels)
+        misled, _ = log_probabilities(trained.controls[head.key], features, controls["test"])
+        right, fooled = (np.array(_everywhere(values.double().tolist(), order)) for values in (answered, misled))
         rows += [
             row(head, "accuracy", right, groups),
             row(head, "control_accuracy", fooled, groups),
@@ -116,9 +116,12 @@ def classify(
             values = bits[head.key].numpy()
             code = row(head, "mdl", values, of)
             uniform = float(np.log2(classes))
-            bounds = (None, None) if code.ci_low is None else (uniform / code.ci_high, uniform / code.ci_low)
-            ratio = (uniform / code.value, *bounds, code.n, code.n_failed)
-            rows += [code, ResultRow(code.encoder, code.layer, condition, "compression", *ratio)]
+            # The fewer bits, the greater the compression: the ends of the interval change places.
+            value, low, high = (
+                None if each is None else uniform / each for each in (code.value, code.ci_high, code.ci_low)
+            )
+            place = code.encoder, code.layer, condition
+            rows += [code, ResultRow(*place, "compression", value, low, high, code.n, code.n_failed)]
     counted = np.sum(gather((len(found.train), found.seen[0], len(found.test), found.seen[1])), axis=0).tolist()
     names = ("train_points", "train_points_seen", "test_points", "test_points_seen")
     facts = {

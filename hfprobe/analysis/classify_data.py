@@ -16,6 +16,7 @@ SNR is a class and not a regression, so that it has the same unit, chance level 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -118,8 +119,12 @@ def make_plan(
             plan.units[name] = {"speaker": session_of(name), "gender": speaker or name}.get(target, name)
             plan.labels[name] = label
     if target in NOISY:
-        classes = SNR_LEVELS if target == "snr" else ("clean", *(c for c in noise.files if noise.files[c]))
-        plan.labels = {name: classes[_draw(name, seed).integers(len(classes))] for name in plan.labels}
+        classes: Sequence[str] = SNR_LEVELS
+        if target == "noise":
+            if noise is None:
+                raise ConfigError("target noise needs noise; give a noise corpus")
+            classes = ("clean", *(c for c in noise.files if noise.files[c]))
+        plan.labels = {name: classes[int(_draw(name, seed).integers(len(classes)))] for name in plan.labels}
     _split(plan, test_share, corpus)
     if target == "phone":
         plan.labels = {}

@@ -20,6 +20,7 @@ from hfprobe.analysis.alignment import segments_at
 from hfprobe.analysis.classify_data import RATE, TARGETS, Plan, heard
 from hfprobe.audio import MelConfig, mel_spectrogram
 from hfprobe.data import NoiseCorpus, pad_waveforms
+from hfprobe.data.alignments import Alignment, Segment
 from hfprobe.data.left_out import LeftOut
 from hfprobe.errors import ConfigError, DatasetError, LayerError
 from hfprobe.probes.classifier import mean_frames
@@ -31,6 +32,8 @@ ANY, INPUT = "-", "input"
 GIBIBYTE = 2**30
 TRAIN_SHARE = 0.75  # of the memory; the rest is for the points of the test
 MEL = MelConfig()
+# Of an utterance: grid points that lie in a phone, the phones, and which phone each point lies in.
+PhonePoints = tuple[Tensor, list[Segment], np.ndarray]
 
 
 @dataclass
@@ -137,15 +140,15 @@ class Collector:
         waveforms, lengths = pad_waveforms(sounds)
         frames = TARGETS[self.plan.target] == "frame"
         aligned = self.source.align(batch) if frames else []
-        points = self._points(lengths, [aligned[i] for i in usable]) if frames else None
+        points: list[PhonePoints] | None = self._points(lengths, [aligned[i] for i in usable]) if frames else None
         features = self._features(waveforms.to(self.device), lengths.to(self.device), points)
         for place, name in enumerate(names):
-            labels, types = self._labels(name, points[place] if frames else None)
+            labels, types = self._labels(name, None if points is None else points[place])
             if len(labels):
                 rows = {key: values[place] for key, values in features.items()}
                 self.kept[name in self.plan.test].add(self._items(name, rows, labels, types))
 
-    def _points(self, lengths: Tensor, alignments) -> list[tuple[Tensor, list, np.ndarray]]:
+    def _points(self, lengths: Tensor, alignments: Sequence[Alignment | None]) -> list[PhonePoints]:
         """For each utterance the grid points that lie in a phone, the phones, and which phone each lies in."""
         found = []
         for size, alignment in zip(lengths.tolist(), alignments, strict=True):
@@ -161,7 +164,9 @@ class Collector:
             found.append((points[torch.from_numpy(index >= 0)], phones, index[index >= 0]))
         return found
 
-    def _features(self, waveforms: Tensor, lengths: Tensor, points) -> dict[str, list[Tensor]]:
+    def _features(
+        self, waveforms: Tensor, lengths: Tensor, points: list[PhonePoints] | None
+    ) -> dict[str, list[Tensor]]:
         """Layer key to ``(points, dim)`` for each utterance; one point where utterances are classified."""
 
         def at_points(states: Tensor, counts: Tensor, spec) -> list[Tensor]:
@@ -181,7 +186,7 @@ class Collector:
                     features[f"{encoder.name} {spec.name}"] = at_points(states, counts, spec)
         return features
 
-    def _labels(self, name: str, found) -> tuple[list[str], list[str]]:
+    def _labels(self, name: str, found: PhonePoints | None) -> tuple[list[str], list[str]]:
         if found is None:
             return [self.plan.labels[name]], [name]
         _, phones, index = found

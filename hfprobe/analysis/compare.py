@@ -8,11 +8,12 @@ allowed, the pairs are cut into several passes over the data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
+from torch import Tensor
 
 from hfprobe.analysis.compare_frames import FrameStream, Sink, Source, Tap, grid_of
 from hfprobe.analysis.compare_plan import GIBIBYTE, Plan, make_plan
@@ -155,7 +156,7 @@ def compare(
     bases = _bases(stream, plan, progress, processes)
     found: dict[tuple[str, str, str], Similarity] = {}
     failures: dict[tuple[str, str, str], str] = {}
-    drawing = {"replicates": settings.replicates, "seed": settings.seed, "failures": failures}
+    drawing: _Drawing = {"replicates": settings.replicates, "seed": settings.seed, "failures": failures}
     sample = FrameSample(stream.dims, settings.sample, stream.groups) if plan.sampled else None
     sums = MinibatchAccumulator(stream.dims, names, settings.minibatch, stream.groups) if plan.minibatch else None
     frames = 0
@@ -201,6 +202,14 @@ def compare(
     ]
 
 
+class _Drawing(TypedDict):
+    """How intervals are drawn, and where it is noted which score has no value."""
+
+    replicates: int
+    seed: int
+    failures: dict[tuple[str, str, str], str]
+
+
 class FrameCount:
     """Counts frames."""
 
@@ -218,12 +227,19 @@ class FrameCount:
 
 
 def _moment_sink(moments: PairAccumulator, bases: dict[str, Leading] | None = None) -> Sink:
-    def add(features, keys, codes):
+    def add(features: Mapping[str, Tensor], keys: Tensor, codes: Tensor) -> None:
         if bases:
             features = {key: bases[key].of(x) if key in bases else x for key, x in features.items()}
         moments.update(features, codes % moments.groups)
 
     return Sink(tuple(moments.dims), add)
+
+
+def _sample_sink(sample: FrameSample) -> Sink:
+    def add(features: Mapping[str, Tensor], keys: Tensor, codes: Tensor) -> None:
+        sample.update(features, keys)  # whose frames they are does not matter
+
+    return Sink(tuple(sample.dims), add)
 
 
 def _bases(stream: FrameStream, plan: Plan, progress, processes: Processes) -> dict[str, Leading]:
@@ -240,8 +256,7 @@ def _bases(stream: FrameStream, plan: Plan, progress, processes: Processes) -> d
         if not keys:
             continue
         sample = FrameSample({key: stream.dims[key] for key in keys}, BASIS_FRAMES)
-        sink = Sink(tuple(keys), lambda x, k, codes, sample=sample: sample.update(x, k))
-        stream.run([sink], progress(stream.batches[::step]))
+        stream.run([_sample_sink(sample)], progress(stream.batches[::step]))
         for key in keys:
             try:
                 found[key] = leading_directions(sample.features(key), DIRECTIONS, key)

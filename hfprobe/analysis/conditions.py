@@ -86,7 +86,8 @@ def apply_condition(
     Returns:
         float32 ``(samples,)``.
     """
-    if condition.snr_db is None:
+    snr_db = condition.snr_db
+    if snr_db is None:
         return waveform
     if noise is None:
         raise ConfigError(f"condition {condition.name} needs a noise corpus; give --noise")
@@ -94,6 +95,6 @@ def apply_condition(
 
     def draw() -> NoiseDraw:
         # Drawn at one SNR and then set, so that all SNRs have the same noise.
-        return replace(NoiseRecipe().draw_at(noise, rng, 0.0, condition.category), snr_db=condition.snr_db)
+        return replace(NoiseRecipe().draw_at(noise, rng, 0.0, condition.category), snr_db=snr_db)
 
     return noise.mix(waveform, draw)[0]

@@ -13,7 +13,7 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import combinations
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -133,15 +133,16 @@ def _compare(measured: Measured, one: Key, two: Key, metric: str) -> Difference:
 def _paired(measured: Measured, one: Key, two: Key, metric: str) -> PairedDifference | None:
     """The difference, or None where too little is left of one side to compare."""
     if metric != "eer":
-        first, second = measured.values(one, metric), measured.values(two, metric)
-        if not any(a is not None and b is not None for a, b in zip(first, second, strict=True)):
+        values, others = measured.values(one, metric), measured.values(two, metric)
+        if not any(a is not None and b is not None for a, b in zip(values, others, strict=True)):
             return None
-        return paired_mean_difference(first, second, measured.test.speakers, seed=measured.seed)
+        return paired_mean_difference(values, others, measured.test.speakers, seed=measured.seed)
     first, second, trials = measured.scores(one), measured.scores(two), measured.trials
     usable = np.isfinite(first) & np.isfinite(second)
     if not 0 < trials.labels[usable].sum() < usable.sum():
         return None
-    sides = trials.left_speakers, trials.right_speakers
+    # Arrays do here what sequences do.
+    sides = cast("tuple[Sequence[int], Sequence[int]]", (trials.left_speakers, trials.right_speakers))
     return paired_eer_difference(
         first, second, trials.labels, *sides, seed=measured.seed, convention=measured.convention
     )

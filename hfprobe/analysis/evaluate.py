@@ -9,32 +9,32 @@ on, and batches can be shared out among processes: a batch comes out the same wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from hfprobe.analysis.conditions import Condition, apply_condition
-from hfprobe.analysis.pairs import check_pairs, trained_name
-from hfprobe.analysis.pieces import HeardPiece, Piece, Pieces, piece_name, weights_digest
+from hfprobe.analysis.pairs import check_pairs
+from hfprobe.analysis.pieces import HeardPiece, Piece, Pieces, piece_name
+from hfprobe.analysis.session import Session, readers_of
 from hfprobe.analysis.systems import AGAINST_INPUT, ANY, Measured
 from hfprobe.analysis.test_set import TestSet, length_batches
-from hfprobe.analysis.words import Reader, can_transcribe
-from hfprobe.audio import mel_spectrogram
 from hfprobe.data import NoiseCorpus, pad_waveforms
 from hfprobe.data.halves import attempt
-from hfprobe.errors import ConfigError, EncoderError
-from hfprobe.metrics import all_trials, draw_trials, score_pairs
+from hfprobe.errors import ConfigError
+from hfprobe.metrics import Trials, all_trials, draw_trials, score_pairs
 from hfprobe.metrics.verification import CONVENTIONS
 from hfprobe.probes.classifier_training import gather
 from hfprobe.results import ResultRow
 from hfprobe.vocoders import GriffinLim, Vocoder
 
 BATCH_SAMPLES = 16000 * 40
-VOCODE_SAMPLES = 16000 * 160
-TRIALS = {"balanced": draw_trials, "all": lambda speakers, seed: all_trials(speakers)}
+# What draws trials: called with speakers, and the seed as ``seed``.
+TRIALS: dict[str, Callable[..., Trials]] = {
+    "balanced": draw_trials,
+    "all": lambda speakers, seed: all_trials(speakers),
+}
 REFERENCES = ("clean", "input")
 
 
@@ -148,11 +148,11 @@ def measure_systems(
         encoder.to(device).eval()
         bank.to(device)
     names = tuple(encoder.name for encoder, _ in encoders)
-    readers = _readers([encoder for encoder, _ in encoders], words, recognisers, device)
+    readers = readers_of([encoder for encoder, _ in encoders], words, recognisers, device)
     measured = Measured(test, TRIALS[trials](test.speakers, seed=seed), names, readers, seed, convention)
     batches = length_batches([len(waveform) for waveform in test.waveforms], BATCH_SAMPLES)
     work = [(condition, batch) for condition in conditions for batch in batches]
-    session = _Session(
+    session = Session(
         encoders, test, verifier, vocoder, mel_config, readers, tuple(quality), layers, against, seed, device, keep
     )  # fmt: skip
     settings = session.settings() if pieces is not None else {}
@@ -174,50 +174,14 @@ def measure_systems(
         found[number] = piece
     if world > 1:
         found = {number: piece for part in gather(found) for number, piece in part.items()}
-    if hasattr(keep, "begin_again"):
+    if keep is not None and hasattr(keep, "begin_again"):
         keep.begin_again()  # the index lists sounds in the order of the work, whoever made them
     for number in range(len(work)):
         _add(measured, found.pop(number), keep)
     return measured
 
 
-@dataclass
-class _Session:
-    """What every batch is measured with; see `measure_systems`."""
-
-    encoders: Sequence[tuple[Any, Any]]
-    test: TestSet
-    verifier: Any
-    vocoder: Vocoder
-    mel_config: Any
-    readers: dict[str, list[Reader]]
-    quality: tuple[str, ...]
-    layers: Sequence[str] | None
-    against: Sequence[str]
-    seed: int
-    device: str
-    keep: Callable[..., Any] | None
-
-    def settings(self) -> dict[str, Any]:
-        """What the numbers of a batch depend on besides its sounds, as plain values."""
-        banks = [bank[name] for _, bank in self.encoders for name in (*bank, "floor") if name in bank]
-        models = {reader.key: reader.model for readers in self.readers.values() for reader in readers}
-        # An encoder's fingerprint is that of its layers; what it reads depends on its head too.
-        return {
-            "encoders": [(encoder.name, encoder.fingerprint, list(bank)) for encoder, bank in self.encoders],
-            "probes": weights_digest(*banks),
-            "mel": self.mel_config.to_dict(),
-            "verifier": (self.verifier.name, weights_digest(self.verifier)),
-            "vocoder": weights_digest(self.vocoder),
-            "readers": [(*key, weights_digest(model)) for key, model in models.items()],
-            "quality": self.quality,
-            "layers": None if self.layers is None else sorted(self.layers),
-            "against": sorted(self.against),
-            "seed": self.seed,
-        }
-
-
-def _measure(session: _Session, condition: Condition, items: list[tuple[int, np.ndarray]]) -> Piece:
+def _measure(session: Session, condition: Condition, items: list[tuple[int, np.ndarray]]) -> Piece:
     """Hear a batch every way and measure it; in halves where it does not fit into memory."""
     done = attempt(lambda: _measure_at_once(session, condition, items), len(items))
     if done:
@@ -227,10 +191,10 @@ def _measure(session: _Session, condition: Condition, items: list[tuple[int, np.
     return first.joined(second)
 
 
-def _measure_at_once(session: _Session, condition: Condition, items: list[tuple[int, np.ndarray]]) -> Piece:
+def _measure_at_once(session: Session, condition: Condition, items: list[tuple[int, np.ndarray]]) -> Piece:
     indices = [index for index, _ in items]
     piece, sounds = Piece(indices), []
-    for encoder_name, layer, waveforms, mel in _sounds(session, items):
+    for encoder_name, layer, waveforms, mel in session.sounds(items):
         sounds += waveforms
         heard = HeardPiece(np.asarray(session.verifier.embed(*pad_waveforms(waveforms))))
         piece.systems[condition.name, encoder_name, layer] = heard
@@ -276,30 +240,9 @@ def _check_options(against: Sequence[str], trials: str, convention: str) -> None
             raise ConfigError(f"expected {option} of {', '.join(known)}, got {', '.join(given) or 'nothing'}")
 
 
-def _readers(encoders: Sequence[Any], words: bool, others: Sequence[Any], device: str) -> dict[str, list[Reader]]:
-    """By encoder, who reads its sounds: its own recogniser where there is one, then the others."""
-    second = [Reader(model.to(device).eval(), model.name, second=True) for model in others]
-    for reader in second:
-        if not can_transcribe(reader.model):
-            raise EncoderError(f"recogniser {reader.name!r} cannot transcribe: give one with a CTC head")
-    if len({reader.name for reader in second}) < len(second):
-        raise ConfigError(f"two recognisers have one name (got {', '.join(r.name for r in second)}); give each once")
-    names = [encoder.name for encoder in encoders]
-    able = {encoder.name: encoder for encoder in encoders if words and can_transcribe(encoder)}
-    if words and not able and not second:
-        raise EncoderError(f"none of {', '.join(names)} can transcribe: give a recogniser, or leave words out")
-    able.update({reader.name: reader.model for reader in second if reader.name not in names})
-    readers = {}
-    for name in names:
-        # Random weights recognise nothing: the trained recogniser says which words its random twin passes on, also
-        # where it is not under study itself and was given to read along.
-        own = able.get(trained_name(name, (*names, *able)) or name)
-        along = [reader for reader in second if own is None or own is not reader.model]
-        readers[name] = [*([Reader(own, own.name)] if own is not None else []), *along]
-    return readers
-
-
-def _score(session: _Session, condition: Condition, items, piece: Piece, sounds: list[np.ndarray]) -> None:
+def _score(
+    session: Session, condition: Condition, items: list[tuple[int, np.ndarray]], piece: Piece, sounds: list[np.ndarray]
+) -> None:
     """Quality of all systems on one batch; one call, so that all cores have work."""
     size, keys = len(items), list(piece.systems)
     clean, heard = [session.test.waveforms[i] for i, _ in items], [waveform for _, waveform in items]
@@ -319,27 +262,3 @@ def _score(session: _Session, condition: Condition, items, piece: Piece, sounds:
             piece.systems[key].quality[measure + ending] = values[number * size : (number + 1) * size]
         for reason, count in scores.failures[measure].items():
             piece.failures[condition.name, measure, reason] += count
-
-
-@torch.no_grad()
-def _sounds(session: _Session, items) -> Iterator[tuple[str, str, list[np.ndarray], torch.Tensor]]:
-    """All ways of hearing one batch: ``(encoder, layer, waveforms, mel)``; mel is ``(batch, frames, n_mels)``."""
-    encoders, mel_config, layers, device = session.encoders, session.mel_config, session.layers, session.device
-    waveforms, lengths = pad_waveforms([w for _, w in items])
-    waveforms, lengths = waveforms.to(device), lengths.to(device)
-    mels = [(ANY, "ceiling", mel_spectrogram(waveforms, mel_config, lengths=lengths))]
-    yield ANY, "input", [w for _, w in items], mels[0][2]
-    every = [encoder.name for encoder, _ in encoders]
-    for encoder, bank in encoders:
-        # The mean mel knows no encoder: one line for it is enough for an encoder and its random twin.
-        floor = () if trained_name(encoder.name, every) else ("floor",)
-        names = [n for n in (*(spec.name for spec in encoder.layers), *floor) if n in bank]
-        names = [n for n in names if layers is None or n in layers or n == "floor"]
-        mels += [(encoder.name, n, mel) for n, mel in bank.mels(encoder, waveforms, lengths, layers=names).items()]
-    group = max(1, VOCODE_SAMPLES // waveforms.numel())  # several layers go through one Griffin-Lim call
-    for start in range(0, len(mels), group):
-        part = mels[start : start + group]
-        stacked = torch.cat([mel for _, _, mel in part])
-        sounds = session.vocoder(stacked, mel_config, lengths.repeat(len(part)), session.seed)
-        for (encoder_name, layer, mel), sound in zip(part, sounds.split(len(items)), strict=True):
-            yield encoder_name, layer, [s[:n].cpu().numpy() for s, n in zip(sound, lengths.tolist(), strict=True)], mel

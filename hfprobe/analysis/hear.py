@@ -81,7 +81,9 @@ def hear(
         mels += [(encoder.name, name, mel) for name, mel in rebuilt.items()]
     stacked = torch.cat([mel for _, _, mel in mels])
     sounds = (vocoder or GriffinLim(n_iter))(stacked, mel_config, lengths.repeat(len(mels)), seed).cpu()
-    named = [(None, "input", waveforms[0].cpu(), true_mel[0].cpu())]
+    named: list[tuple[str | None, str, torch.Tensor, torch.Tensor]] = [
+        (None, "input", waveforms[0].cpu(), true_mel[0].cpu())
+    ]
     named += [(e, n, s[: len(heard)], m[0].cpu()) for (e, n, m), s in zip(mels, sounds, strict=True)]
     similarities = _similarities(clean, [s.numpy() for _, _, s, _ in named], verifier)
     texts = _texts(named, encoders, device)

@@ -121,9 +121,10 @@ class GroupSums:
                 result.append(ResultRow(encoder, layer, condition, name, None, n=0, n_failed=self.utterances))
                 continue
             known = drawn[name][np.isfinite(drawn[name])]
-            bounds = (None, None)
+            bounds: tuple[float | None, float | None] = (None, None)
             if len(filled) > 1 and 2 * len(known) >= REPLICATES:
-                bounds = tuple(float(bound) for bound in np.quantile(known, [0.025, 0.975]))
+                low, high = np.quantile(known, [0.025, 0.975])
+                bounds = float(low), float(high)
             result.append(ResultRow(encoder, layer, condition, name, value, *bounds, n=self.utterances))
         return result
 
@@ -181,17 +182,17 @@ def measure_invariance(
             for tap, parts in _states(encoders, chosen, *noisy, mel_config).items():
                 for i, x, y in zip(indices, states[tap], parts, strict=True):
                     sums[(*tap, condition.name)].add(names[test.speakers[i]], x, y)
-            for tap, values in _rebuilt(encoders, chosen, clean, noisy, mel_config).items():
-                ratios[(tap[0], tap[1], condition.name, tap[2])].update(zip(indices, values, strict=True))
+            for (name, layer, metric), values in _rebuilt(encoders, chosen, clean, noisy, mel_config).items():
+                ratios[(name, layer, condition.name, metric)].update(zip(indices, values, strict=True))
     rows: list[ResultRow] = []
-    for (encoder, layer, condition), found in sums.items():
-        rows += found.rows(encoder, layer, condition, seed)
-    for (encoder, layer, condition, metric), values in ratios.items():
-        there = [i for i, value in values.items() if value is not None]
-        interval = (None, None, None)
+    for (name, layer, heard), found in sums.items():
+        rows += found.rows(name, layer, heard, seed)
+    for (name, layer, heard, metric), by_index in ratios.items():
+        there = {i: value for i, value in by_index.items() if value is not None}
+        interval: tuple[float | None, float | None, float | None] = (None, None, None)
         if there:
-            interval = bootstrap_mean([values[i] for i in there], [test.speakers[i] for i in there], seed=seed)
-        rows.append(ResultRow(encoder, layer, condition, metric, *interval, len(there), len(values) - len(there)))
+            interval = bootstrap_mean(list(there.values()), [test.speakers[i] for i in there], seed=seed)
+        rows.append(ResultRow(name, layer, heard, metric, *interval, len(there), len(by_index) - len(there)))
     return rows
 
 

@@ -53,7 +53,7 @@ class SoundKeeper:
         test: TestSet,
         count: int,
         encoders: Sequence[tuple[Any, Any]],
-        write: Callable[..., None],
+        write: Callable[..., Any],
         device: str = "cpu",
         writer: Any = None,
     ):
@@ -81,7 +81,7 @@ class SoundKeeper:
             return {}
         reader = self.readers[encoder]
         texts = reader.read([waveforms[p] for p in places], self.device) if reader else [None] * len(places)
-        kept = {}
+        kept: dict[int, Any] = {}
         for place, text in zip(places, texts, strict=True):
             index = indices[place]
             who = None if encoder == ANY else encoder
@@ -129,7 +129,7 @@ class SoundKeeper:
             For each sound its id, condition, encoder (None for input and ceiling) and layer, and ``stoi``,
             ``similarity`` and, where one is missing, ``note``.
         """
-        clean = {}
+        clean: dict[int, np.ndarray] = {}
         for start in range(0, len(self.indices), 16):
             part = self.indices[start : start + 16]
             embedded = verifier.embed(*pad_waveforms([self.test.waveforms[i] for i in part]))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import soundfile
@@ -23,7 +23,7 @@ from hfprobe.analysis.score_files import FilePairs, System
 from hfprobe.analysis.test_set import length_batches
 from hfprobe.audio import load_audio
 from hfprobe.data import pad_waveforms
-from hfprobe.errors import AudioError
+from hfprobe.errors import AudioError, ConfigError
 from hfprobe.metrics import Trials, bootstrap_eer, bootstrap_mean, bootstrap_min_dcf, score_pairs
 from hfprobe.results import ResultRow
 
@@ -124,8 +124,14 @@ def score_files(
 
     Returns:
         Rows (``input`` is the references themselves, for EER), clips, failures and notes.
+
+    Raises:
+        ConfigError: There is a verifier, and there are no trials.
     """
-    report, notes = ScoreReport(), defaultdict(set)
+    if verifier is not None and trials is None:
+        raise ConfigError("a verifier needs trials; draw them with hfprobe.metrics.draw_trials")
+    report = ScoreReport()
+    notes: dict[str, set[Path]] = defaultdict(set)
     load = partial(_load, rate=sampling_rate, notes=notes)
     every = list(range(len(pairs.references)))
     work: list[tuple[System | None, list[int]]] = []
@@ -150,12 +156,12 @@ def score_files(
                 refused += reasons.values()
             if system is None:
                 continue
-            chunk = [ClipScore(system, pairs.names[i], files[i], speakers and speakers[i]) for i in indices]
+            chunk = [ClipScore(system, pairs.names[i], files[i], speakers[i] if speakers else None) for i in indices]
             references = [load(pairs.references[i], True) for i in indices]
             _measure(chunk, references, sounds, quality, sampling_rate, n_jobs, notes, report)
             for row, reason in reasons.items():
                 chunk[row].failures["verifier"] = reason
-            if natural is not None:
+            if natural is not None and vectors is not None:
                 for clip, cosine in zip(chunk, _cosines(natural[indices], vectors), strict=True):
                     clip.cosine = float(cosine) if np.isfinite(cosine) else None
             clips += chunk
@@ -168,14 +174,14 @@ def score_files(
         else:
             make = partial(ResultRow, name, system.layer, system.condition)
             report.rows += _quality_rows(make, clips, quality, speakers is not None, seed)
-        if embeddings is not None:
+        if embeddings is not None and trials is not None:
             report.rows += _verification_rows(make, embeddings, trials, seed)
     report.notes = {note: len(paths) for note, paths in sorted(notes.items())}
     report.failures = {system: counts for system, counts in report.failures.items() if counts}
     return report
 
 
-def _load(path: Path, is_reference: bool, rate: int, notes: dict[str, set]) -> tuple[np.ndarray | None, str]:
+def _load(path: Path, is_reference: bool, rate: int, notes: dict[str, set[Path]]) -> tuple[np.ndarray | None, str]:
     """The waveform and no reason, or nothing and the reason."""
     try:
         loaded = load_audio(path, rate)
@@ -237,11 +243,11 @@ def _cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 def _quality_rows(make, clips: list[ClipScore], quality, by_speaker: bool, seed: int) -> list[ResultRow]:
     rows = []
     for measure in quality:
-        there = [clip for clip in clips if clip.values[measure] is not None]
-        interval = (None, None, None)
+        there = [(clip.speaker, value) for clip in clips if (value := clip.values[measure]) is not None]
+        interval: tuple[float | None, float | None, float | None] = (None, None, None)
         if there:
-            groups = [clip.speaker for clip in there] if by_speaker else None
-            interval = bootstrap_mean([clip.values[measure] for clip in there], groups, seed=seed)
+            groups = [speaker for speaker, _ in there] if by_speaker else None
+            interval = bootstrap_mean([value for _, value in there], groups, seed=seed)
         rows.append(make(measure, *interval, len(there), len(clips) - len(there)))
     return rows
 
@@ -252,8 +258,9 @@ def _verification_rows(make, embeddings: np.ndarray, trials: Trials, seed: int) 
     kept, scores, lost = trials.keep(usable), scores[usable], int((~usable).sum())
     if not 0 < kept.labels.sum() < len(kept):
         return [make(metric, None, n=len(kept), n_failed=lost) for metric in ("eer", "mindcf")]
-    sides = (scores, kept.labels, kept.left_speakers, kept.right_speakers)
+    # Arrays do here what sequences do.
+    sides = cast("tuple[Sequence[int], Sequence[int]]", (kept.left_speakers, kept.right_speakers))
     return [
-        make("eer", *bootstrap_eer(*sides, seed=seed), len(kept), lost),
-        make("mindcf", *bootstrap_min_dcf(*sides, seed=seed), len(kept), lost),
+        make("eer", *bootstrap_eer(scores, kept.labels, *sides, seed=seed), len(kept), lost),
+        make("mindcf", *bootstrap_min_dcf(scores, kept.labels, *sides, seed=seed), len(kept), lost),
     ]

@@ -132,8 +132,8 @@ def match_files(
         if found is None:
             lonely.append(path.relative_to(degraded).as_posix())
             continue
-        index, *key = found
-        system = systems.setdefault(tuple(key), System(*key))
+        index, of, layer = found
+        system = systems.setdefault((of, layer), System(of, layer))
         if index in system.files:
             first = system.files[index].relative_to(degraded).as_posix()
             raise ConfigError(
@@ -194,8 +194,8 @@ class _Lookup:
             return None if index is None else (index, *self._system(parts[:-1]))
         match = self.expression.search(name)
         wanted = match["name"] if match else None
-        index = self.names.get(wanted, self.stems.get(wanted))
-        if index is None:
+        index = None if wanted is None else self.names.get(wanted, self.stems.get(wanted))
+        if match is None or index is None:
             return None
         groups = match.groupdict()
         if len(groups) == 1:
@@ -220,7 +220,8 @@ def _no_match(references: list[str], degraded: list[str], pattern: str | None) -
         for reference in references:
             stem, (folder, _, file) = reference.rpartition("/")[2], name.rpartition("/")
             if stem in file and stem != file:
-                advice = _pattern(*file.split(stem, 1), whole=not folder)
+                before, _, after = file.partition(stem)
+                advice = _pattern(before, after, whole=not folder)
                 return f"{what}: {name!r} against {reference!r}; use --match-pattern '{advice}'"
     end = f" (the pattern was {pattern!r})" if pattern else ""
     return f"{what}: e.g. {degraded[0]!r} against {references[0]!r}{end}; {HELP}"

@@ -40,12 +40,11 @@ def speakers_of(
         if pattern is not None:
             raise ConfigError("--speaker-pattern and --utt2spk say the same; give one of them")
         table = _utt2spk(Path(utt2spk))
-        speakers = [table.get(name, table.get(stem)) for name, stem in zip(names, stems, strict=True)]
-        _all_known(names, speakers, f"{Path(utt2spk).name} has no line for")
-        return speakers
+        listed = [table.get(name, table.get(stem)) for name, stem in zip(names, stems, strict=True)]
+        return _all_known(names, listed, f"{Path(utt2spk).name} has no line for")
     if pattern is None:
-        matches = [LIBRISPEECH.fullmatch(stem) for stem in stems]
-        return [match[1] for match in matches] if all(matches) else None
+        numbers = [match[1] for match in map(LIBRISPEECH.fullmatch, stems) if match]
+        return numbers if len(numbers) == len(stems) else None
     try:
         expression = re.compile(pattern)
     except re.error as error:
@@ -59,15 +58,16 @@ def speakers_of(
         matches = [expression.search(text) for text in texts]
         speakers = [match[group] if match else None for match in matches]
         if all(speakers):
-            return speakers
-    _all_known(names, speakers, f"--speaker-pattern {pattern!r} finds no speaker in")
-    return speakers
+            break
+    return _all_known(names, speakers, f"--speaker-pattern {pattern!r} finds no speaker in")
 
 
-def _all_known(names: Sequence[str], speakers: Sequence[str | None], what: str) -> None:
+def _all_known(names: Sequence[str], speakers: Sequence[str | None], what: str) -> list[str]:
+    """The speakers, if every name has one."""
     missing = [name for name, speaker in zip(names, speakers, strict=True) if not speaker]
     if missing:
         raise ConfigError(f"{what} {len(missing)} of {len(names)} references, e.g. {missing[0]!r}")
+    return [speaker for speaker in speakers if speaker]
 
 
 def _utt2spk(path: Path) -> dict[str, str]:

@@ -7,7 +7,9 @@ hold values for the same utterances and go through the same trials, so that rows
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 
@@ -85,11 +87,14 @@ class Measured:
         used, left_out = int(usable.sum()), int((~usable).sum())
         kept, scores = self.trials.keep(usable), scores[usable]
         if not 0 < kept.labels.sum() < len(kept):
-            empty = {"value": None, "n": used, "n_failed": left_out}
-            return [ResultRow(encoder, layer, condition, metric, **empty) for metric in ("eer", "mindcf")]
-        sides = kept.labels, kept.left_speakers, kept.right_speakers
-        rate = bootstrap_eer(scores, *sides, seed=self.seed, convention=self.convention)
-        cost = bootstrap_min_dcf(scores, *sides, seed=self.seed)
+            return [
+                ResultRow(encoder, layer, condition, metric, None, n=used, n_failed=left_out)
+                for metric in ("eer", "mindcf")
+            ]
+        # Arrays do here what sequences do.
+        sides = cast("tuple[Sequence[int], Sequence[int]]", (kept.left_speakers, kept.right_speakers))
+        rate = bootstrap_eer(scores, kept.labels, *sides, seed=self.seed, convention=self.convention)
+        cost = bootstrap_min_dcf(scores, kept.labels, *sides, seed=self.seed)
         return [
             ResultRow(encoder, layer, condition, "eer", *rate, used, left_out),
             ResultRow(encoder, layer, condition, "mindcf", *cost, used, left_out),
@@ -100,11 +105,11 @@ class Measured:
         rows = []
         for name in self.systems[key].quality:
             values = self.values(key, name)
-            there = [i for i, value in enumerate(values) if value is not None]
-            interval = (None, None, None)
+            there = {i: value for i, value in enumerate(values) if value is not None}
+            interval: tuple[float | None, float | None, float | None] = (None, None, None)
             if there:
                 speakers = [self.test.speakers[i] for i in there]
-                interval = bootstrap_mean([values[i] for i in there], speakers, seed=self.seed)
+                interval = bootstrap_mean(list(there.values()), speakers, seed=self.seed)
             counts = len(there), len(values) - len(there)
             rows.append(ResultRow(encoder, layer, condition, name, *interval, *counts))
         return rows

@@ -10,6 +10,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from hfprobe.analysis.manifolds_of import GIBIBYTE, Collection, Key
 from hfprobe.errors import ConfigError, MeasureError
 from hfprobe.manifold import ManifoldGeometry, class_variance, manifold_geometry, separability
+from hfprobe.metrics.bootstrap import Interval
 from hfprobe.results import ResultRow
 
 GEOMETRY = ("capacity", "radius", "dimension", "center_correlation")
@@ -124,19 +126,22 @@ def _measure(
     """Values with intervals by metric, the geometry, and why something is missing."""
     found: dict[str, tuple] = {}
     geometry, errors = None, []
-    drawn = {"n_replicates": settings.replicates, "seed": settings.seed}
     try:
         geometry = manifold_geometry(
             manifolds, settings.kappa, settings.n_t, n_restarts=settings.n_restarts, memory_limit=settings.memory_limit,
-            **drawn,
+            n_replicates=settings.replicates, seed=settings.seed,
         )  # fmt: skip
         for name in GEOMETRY:
             found[name] = (getattr(geometry, name), *(geometry.intervals[name] or (None, None)))
     except MeasureError as error:
         errors.append(str(error))
-    for name, measure in (("separability", separability), ("class_variance", class_variance)):
+    cheap: dict[str, Callable[..., Interval]] = {
+        "separability": partial(separability, groups=groups),
+        "class_variance": class_variance,
+    }
+    for name, measure in cheap.items():
         try:
-            found[name] = tuple(measure(manifolds, **({"groups": groups} if name == "separability" else {}), **drawn))
+            found[name] = tuple(measure(manifolds, n_replicates=settings.replicates, seed=settings.seed))
         except MeasureError as error:
             errors.append(str(error))
     return found, geometry, "; ".join(dict.fromkeys(errors))

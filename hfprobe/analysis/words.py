@@ -49,7 +49,7 @@ class Reader:
     @torch.no_grad()
     def read(self, waveforms: Sequence[np.ndarray], device: str = "cpu") -> list[str]:
         """One text per waveform ``(samples,)``."""
-        batch, lengths = pad_waveforms(waveforms)
+        batch, lengths = pad_waveforms(list(waveforms))
         return self.model.transcribe(batch.to(device), lengths.to(device))
 
 

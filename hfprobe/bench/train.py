@@ -12,7 +12,7 @@ The contenders:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -101,9 +101,7 @@ class ProbeSteps:
         specs = [encoder.layer(name) for name in layers]
         self.probes = ProbeSet(specs, config, self.mel, encoder.name, "").to(device)
         self.optimizer = torch.optim.AdamW(self.probes.parameter_groups(config), lr=config.learning_rate, fused=True)
-        # A ModuleDict does not tell what its modules are.
-        probes = cast("dict[str, Any]", self.probes.probes)
-        gathered = {name: ProbeStatistics(probe) for name, probe in probes.items()}
+        gathered = {name: ProbeStatistics(probe) for name, probe in self.probes.by_name.items()}
         for name, packed in self.probes.pack(encoder, batch, self.mel).items():
             gathered[name].add(packed)
         for statistics in gathered.values():

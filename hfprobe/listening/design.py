@@ -248,7 +248,8 @@ def sessions(items: Sequence[Triplet], count: int, seed: int = 0) -> list[list[t
             tests.setdefault(item.block, []).append(place)
     for session in range(count):
         draw = random.Random(f"session {seed} {session}")
-        blocks, order = list(tests.values()), []
+        blocks = list(tests.values())
+        order: list[int] = []
         draw.shuffle(blocks)
         for block in blocks:
             block = list(block)

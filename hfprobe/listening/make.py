@@ -125,7 +125,8 @@ class Names:
     """Opaque names: the same for the same seed, and without any order in them."""
 
     def __init__(self, seed: int):
-        self.random, self.given = random.Random(f"names {seed}"), set()
+        self.random = random.Random(f"names {seed}")
+        self.given: set[str] = set()
 
     def new(self) -> str:
         """A name that was not given yet."""
@@ -225,7 +226,7 @@ def _under_names(
         named.append(Item(names.new(), item.role, item.cell, clip[item.x], choices, truth))
     orders = []
     for order in drawn:
-        places = []
+        places: list[tuple[int, tuple[int, ...]]] = []
         for place, right_first in order:
             at = named[place].choices.index(named[place].truth["right"])
             places.append((place, (at, 1 - at) if right_first else (1 - at, at)))

@@ -146,7 +146,7 @@ def _under_names(groups, chosen, utterances: int, made, listeners: int, seed: in
         clips[name] = sound
         return name
 
-    items = []
+    items: list[Item] = []
     for number, each in enumerate(chosen):
         for (encoder, condition), cells in groups.items():
             if number >= utterances and any(item.role == "training" for item in items):

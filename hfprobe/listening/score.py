@@ -108,7 +108,10 @@ class TripletScore:
 
     def rows(self) -> list[ResultRow]:
         """Result rows of the metric ``her``."""
-        return [ResultRow(*each.cell, "her", *each.rate) for each in self.cells]
+        return [
+            ResultRow(*cell, "her", rate.value, rate.ci_low, rate.ci_high, rate.n, rate.n_failed)
+            for cell, rate in ((each.cell, each.rate) for each in self.cells)
+        ]
 
 
 def score_triplets(
@@ -156,7 +159,7 @@ def score_triplets(
 
 
 def _listener(key: Key, sheet: Sheet, seconds: float | None, most: float) -> ListenerScore:
-    wrong = {"test": [], "catch": []}
+    wrong: dict[str, list[bool]] = {"test": [], "catch": []}
     for name, answer in sheet.answers.items():
         if answer is not None:
             wrong[key.items[name].role].append(answer != key.items[name].right)
@@ -186,7 +189,8 @@ def _cell(key: Key, cell: Cell, names: Sequence[str], sheets: Sequence[Sheet], s
         errors, groups = zip(*given, strict=True)
         interval = bootstrap_mean(errors, groups, seed=seed)
         # Where all are right, or all wrong, every draw is the same: that says nothing about other listeners.
-        bounds = None if interval.low is None or interval.low == interval.high else (interval.low, interval.high)
+        low, high = interval.low, interval.high
+        bounds = None if low is None or high is None or low == high else (low, high)
     return CellScore(cell, rate, bounds, _alpha(key, names, sheets))
 
 
@@ -247,11 +251,13 @@ def _separations(cells: Sequence[CellScore]) -> list[Separation]:
 
 
 def _separation(one: CellScore, other: CellScore) -> Separation:
-    errors = [round(each.rate.value * each.rate.n) for each in (other, one)]
+    first, second = one.rate.value, other.rate.value
+    assert first is not None and second is not None  # there are answers to both
+    errors = round(second * other.rate.n), round(first * one.rate.n)
     difference, low, high = rate_difference(errors[0], other.rate.n, errors[1], one.rate.n)
     if difference == 0:
         return Separation(one.cell, other.cell, 0.0, low, high, None, None)
-    needed = _needed(one.rate.value, other.rate.value)
+    needed = _needed(first, second)
     more = 0 if low > 0 or high < 0 else max(1, needed - min(one.rate.n, other.rate.n))
     return Separation(one.cell, other.cell, difference, low, high, needed, more)
 

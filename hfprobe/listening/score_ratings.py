@@ -6,12 +6,12 @@ than 15 % of the items does not count.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hfprobe.listening.answers import Sheet, listening_times
 from hfprobe.listening.design import NATURAL, Cell
-from hfprobe.listening.key import Key, ListeningError
+from hfprobe.listening.key import Key, KeyItem, ListeningError
 from hfprobe.metrics import bootstrap_mean
 from hfprobe.results import ResultRow
 
@@ -109,16 +109,22 @@ def score_marks(key: Key, sheets: Sequence[Sheet], seed: int = 0) -> RatingScore
         raise ListeningError(f"no listener is left: {'; '.join(notes) or 'there are no answers'}")
     notes.append("layer 'input' is the hidden reference, by which listeners were chosen")
     tests = {name: item for name, item in key.scored().items() if item.role == "test"}
-    cells = dict.fromkeys(cell for item in tests.values() for cell in item.stimuli.values())
+    cells = dict.fromkeys(cell for item in tests.values() for cell in _stimuli(item).values())
     ordered = sorted(cells, key=lambda cell: cell == NATURAL)
     return RatingScore(tuple(_marks(cell, tests, counted, seed) for cell in ordered), tuple(listeners), tuple(notes))
+
+
+def _stimuli(item: KeyItem) -> Mapping[str, Cell]:
+    if item.stimuli is None:
+        raise ListeningError("the key lacks what the sounds of an item are; take it from where it was made")
+    return item.stimuli
 
 
 def _rater(key: Key, sheet: Sheet, seconds: float | None) -> RaterScore:
     hidden, marks = [], []
     for name, answer in sheet.answers.items():
         if answer is not None:
-            stimuli = key.items[name].stimuli
+            stimuli = _stimuli(key.items[name])
             hidden += [mark for clip, mark in answer.items() if stimuli[clip] == NATURAL]
             marks += answer.values()
     missed = sum(mark < LEAST_MARK for mark in hidden)
@@ -126,11 +132,11 @@ def _rater(key: Key, sheet: Sheet, seconds: float | None) -> RaterScore:
     return RaterScore(sheet.listener, len(hidden), missed, mean, seconds, missed > MOST_MISSED * len(hidden) + 1e-9)
 
 
-def _marks(cell: Cell, tests, sheets: Sequence[Sheet], seed: int) -> MarkScore:
+def _marks(cell: Cell, tests: Mapping[str, KeyItem], sheets: Sequence[Sheet], seed: int) -> MarkScore:
     values, who, failed = [], [], 0
     for sheet in sheets:
         for name, item in tests.items():
-            clips = [clip for clip, each in item.stimuli.items() if each == cell]
+            clips = [clip for clip, each in _stimuli(item).items() if each == cell]
             answer = sheet.answers.get(name)
             failed += len(clips) if answer is None else 0
             values += [] if answer is None else [answer[clip] for clip in clips]

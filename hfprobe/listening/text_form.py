@@ -83,14 +83,15 @@ def read_text_sheet(path: str | Path, key: Key) -> Sheet:
         ListeningError: It cannot be read, has an unknown item, or has no names and not as many lines as the key.
     """
     lines, name = _lines(path), Path(path).name
-    places: list[str] = key.settings["places"]
+    settings = key.settings or {}
+    places: list[str] = settings["places"]
     if any(line.item is None for line in lines) and len(lines) != len(places):
         raise ListeningError(
             f"{name} has {len(lines)} answers and the key {len(places)}; without names of items there must be as many, "
             "in the same order"
         )
     by_place = {str(number): item for number, item in enumerate(places, start=1)}
-    sides = read_sides([line.answer for line in lines], name, key.settings["first"])
+    sides = read_sides([line.answer for line in lines], name, settings["first"])
     sheet, again, empty = Sheet(Path(path).stem, name, {}), 0, 0
     for number, (line, side) in enumerate(zip(lines, sides, strict=True)):
         item = places[number] if line.item is None else line.item

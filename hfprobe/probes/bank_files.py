@@ -148,7 +148,7 @@ def write_bank(folder: Path, probes: dict, index: dict, dtype: str) -> None:
     parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".bank-", suffix=".part", dir=parent))
     try:
-        checksums = {}
+        checksums: dict[str, str] = {}
         with quiet_transformers():
             for name, probe in probes.items():
                 write_probe(probe, temporary / name, dtype)

@@ -52,7 +52,7 @@ class Items:
     units: Tensor
     speakers: Tensor
     priorities: Tensor
-    batches: Tensor | None = None
+    batches: Tensor = None  # type: ignore[assignment]  # None may be given, and is filled in at once
 
     def __post_init__(self):
         if self.batches is None:

@@ -9,9 +9,9 @@ process with all of them: what is drawn are places in the order of all, and each
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,9 @@ from hfprobe.probes.classifier_config import ClassifierProbeConfig, ClassifierTr
 from hfprobe.probes.classifier_items import Items
 from hfprobe.probes.normalisation import INPUT_STD_FLOOR, Moments
 from hfprobe.probes.probe_set import WIDE, derived_seed, require_finite
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 WARMUP = 0.05
 EVAL_POINTS = 4096
@@ -92,7 +95,7 @@ def order_of_all(batches: Tensor) -> Tensor:
     return places
 
 
-def accelerator_for(device: str):
+def accelerator_for(device: str) -> Accelerator:
     """Accelerate's, on ``auto``, ``cpu`` or ``cuda:N``; made once, before the data is read."""
     from accelerate import Accelerator
 
@@ -104,7 +107,10 @@ def accelerator_for(device: str):
 class _Heads(nn.Module):
     """All heads as one module; names of layers may hold dots, which module names may not."""
 
-    def __init__(self, heads: Sequence[Head], labels, target, pooling, config, controls: bool):
+    def __init__(
+        self, heads: Sequence[Head], labels: Sequence[str], target: str, pooling: str, config: ClassifierTrainingConfig,
+        controls: bool,
+    ):  # fmt: skip
         super().__init__()
         self.keys = [(head.key, kind) for kind in ("task", "control")[: 1 + controls] for head in heads]
         self.probes = nn.ModuleList()
@@ -117,6 +123,11 @@ class _Heads(nn.Module):
                 torch.manual_seed(derived_seed(config.seed, key, kind, "weights"))
                 self.probes.append(ClassifierProbe(settings).train())
 
+    @property
+    def each(self) -> Iterable[ClassifierProbe]:
+        """The classifiers, in the order of `keys`; `probes` holds the same ones as plain modules."""
+        return cast("Iterable[ClassifierProbe]", self.probes)
+
     def forward(self, features: dict[str, Tensor], labels: dict[str, Tensor], count: float | None = None) -> Tensor:
         """Mean cross-entropy of each head ``(heads,)``; the sum over ``count`` where that is given."""
         return torch.stack(
@@ -124,7 +135,7 @@ class _Heads(nn.Module):
                 nn.functional.cross_entropy(probe.classify(features[key]), labels[kind])
                 if count is None
                 else nn.functional.cross_entropy(probe.classify(features[key]), labels[kind], reduction="sum") / count
-                for (key, kind), probe in zip(self.keys, self.probes, strict=True)
+                for (key, kind), probe in zip(self.keys, self.each, strict=True)
             ]
         )
 
@@ -190,7 +201,7 @@ def train_classifiers(
                     state = model.probes[place].state_dict()
                     kept[place] = {name: tensor.detach().clone() for name, tensor in state.items()}
     probes: dict[str, dict[str, ClassifierProbe]] = {"task": {}, "control": {}}
-    for (key, kind), probe, state in zip(model.keys, model.probes, kept, strict=True):
+    for (key, kind), probe, state in zip(model.keys, model.each, kept, strict=True):
         if state:
             probe.load_state_dict(state)
         probes[kind][key] = probe.eval()
@@ -206,10 +217,10 @@ def _split_dev(items: Items, config: ClassifierTrainingConfig) -> tuple[Tensor, 
     return (~held).nonzero().flatten(), held.nonzero().flatten()
 
 
-def _normalise(model: _Heads, items: Items, accelerator) -> None:
+def _normalise(model: _Heads, items: Items, accelerator: Accelerator) -> None:
     """Fill the buffers of all heads from the training points of all processes."""
     statistics: dict[str, tuple[Tensor, Tensor]] = {}
-    for (key, _), probe in zip(model.keys, model.probes, strict=True):
+    for (key, _), probe in zip(model.keys, model.each, strict=True):
         if key not in statistics:
             moments = Moments(probe.config.input_dim, "cpu")
             for rows in items.features[key].split(EVAL_POINTS):
@@ -226,7 +237,7 @@ def _normalise(model: _Heads, items: Items, accelerator) -> None:
 def _groups(model: _Heads, config: ClassifierTrainingConfig) -> list[dict[str, Any]]:
     """No decay of biases, a lower rate for wide inputs (see `ProbeSet.parameter_groups`)."""
     groups = []
-    for probe in model.probes:
+    for probe in model.each:
         share = min(1.0, (WIDE / probe.config.input_dim) ** 0.5)
         for decay, dims in ((config.weight_decay, 2), (0.0, 1)):
             found = [value for value in probe.parameters() if value.dim() == dims]
@@ -264,7 +275,10 @@ def _batches(items: Items, learn: Tensor, config: ClassifierTrainingConfig, rank
 
 
 @torch.no_grad()
-def _dev_losses(model: _Heads, items: Items, dev: Tensor, answers, heads, accelerator) -> list[float]:
+def _dev_losses(
+    model: _Heads, items: Items, dev: Tensor, answers: Mapping[str, Tensor], heads: Sequence[Head],
+    accelerator: Accelerator,
+) -> list[float]:  # fmt: skip
     totals = torch.zeros(len(model.keys) + 1, dtype=torch.float64, device=accelerator.device)
     for part in dev.split(EVAL_POINTS):
         features = {head.key: items.features[head.key][part].to(accelerator.device) for head in heads}
@@ -312,7 +326,7 @@ def online_code(
     rank = torch.randperm(len(kinds), generator=generator)[torch.searchsorted(kinds, items.units)]
     order = rank.argsort(stable=True)
     ends = rank[order]
-    borders = [(ends < max(1, round(share * len(kinds)))).sum().item() for share in MDL_SHARES]
+    borders = [int((ends < max(1, round(share * len(kinds)))).sum()) for share in MDL_SHARES]
     borders = sorted({border for border in borders if border >= len(labels) or border == len(items)})
     first = torch.full((borders[0],), torch.tensor(float(len(labels))).log2().item(), dtype=torch.float64)
     bits = {head.key: [first] for head in heads}

@@ -33,9 +33,9 @@ def stop_diverged(folder: Path, step: int, rank: int, losses: dict[str, float], 
         ConfigError: Always.
     """
     stem = folder / FOLDER / f"step-{step:08d}-rank-{rank}"
-    tensors = {name: getattr(batch, name, None) for name in ("waveforms", "clean", "lengths")}
+    found = {name: getattr(batch, name, None) for name in ("waveforms", "clean", "lengths")}
     # `clean` is the same tensor as `waveforms` where there is no noise, and a file holds each under one name.
-    tensors = {name: value.cpu().clone().contiguous() for name, value in tensors.items() if value is not None}
+    tensors = {name: value.cpu().clone().contiguous() for name, value in found.items() if value is not None}
     names = list(getattr(batch, "ids", []))
     peaks = tensors["waveforms"].abs().amax(dim=1).tolist()
     finite = torch.isfinite(tensors["waveforms"]).all(dim=1).tolist()

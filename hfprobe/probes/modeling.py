@@ -26,7 +26,7 @@ from hfprobe.plain import short
 from hfprobe.probes.configuration import HighwayProbeConfig, LinearProbeConfig, MeanProbeConfig
 from hfprobe.probes.mel_probe import HighwayProbeOutput, MelProbe
 
-__all__ = ["HighwayProbe", "HighwayProbeOutput", "LinearProbe", "MeanProbe", "load_layer_probe"]
+__all__ = ["HighwayProbe", "HighwayProbeOutput", "LayerProbe", "LinearProbe", "MeanProbe", "load_layer_probe"]
 
 
 class HighwayLinear(nn.Linear):
@@ -198,6 +198,8 @@ class MeanProbe(MelProbe):
         return self.output_mean.expand(*frames.shape[:-1], self.config.upsampling, -1)
 
 
+LayerProbe = HighwayProbe | LinearProbe  # a probe that is trained for one layer, of either capacity
+
 # What a bank's layers may be, by the `model_type` in their config.json.
 LAYER_PROBES = {kind.config_class.model_type: kind for kind in (HighwayProbe, LinearProbe)}
 for _kind in (*LAYER_PROBES.values(), MeanProbe):
@@ -205,7 +207,7 @@ for _kind in (*LAYER_PROBES.values(), MeanProbe):
     AutoModel.register(_kind.config_class, _kind)
 
 
-def load_layer_probe(folder: Path) -> HighwayProbe | LinearProbe:
+def load_layer_probe(folder: Path) -> LayerProbe:
     """Load a probe of whatever capacity its folder says.
 
     Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 
 from hfprobe.probes.losses import PackedFrames
-from hfprobe.probes.modeling import HighwayProbe
+from hfprobe.probes.modeling import LayerProbe
 
 # A unit that hardly ever fires must not be blown up when it does: deviations are raised to this part of their
 # RMS.
@@ -60,7 +60,7 @@ class ProbeStatistics:
         probe: The probe; its buffers are filled by `apply`.
     """
 
-    def __init__(self, probe: HighwayProbe):
+    def __init__(self, probe: LayerProbe):
         self.probe = probe
         self.inputs = Moments(probe.config.input_dim, probe.device)
         self.outputs = Moments(probe.config.n_mels, probe.device)

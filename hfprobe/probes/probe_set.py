@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -20,7 +20,7 @@ from hfprobe.data.halves import attempt, in_halves
 from hfprobe.errors import ConfigError, LayerError
 from hfprobe.probes.configuration import HighwayProbeConfig, LinearProbeConfig
 from hfprobe.probes.losses import PackedFrames, choose_frames, join_frames, masked_l1, mel_targets, pack_frames
-from hfprobe.probes.modeling import HighwayProbe, LinearProbe
+from hfprobe.probes.modeling import HighwayProbe, LayerProbe, LinearProbe
 from hfprobe.probes.training_config import ProbeTrainingConfig
 
 logger = logging.getLogger(__name__)
@@ -128,14 +128,26 @@ class ProbeSet(nn.Module):
                 "encoder": encoder,
                 "encoder_fingerprint": fingerprint,
             }
-            size = {"hidden_dim": config.hidden_dim, "num_layers": config.num_layers, "gate_bias": config.gate_bias}
+            probe: LayerProbe
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(derived_seed(config.seed, spec.name, "weights"))
                 if config.probe == "linear":
                     probe = LinearProbe(LinearProbeConfig(**common))
                 else:
-                    probe = HighwayProbe(HighwayProbeConfig(**common, **size))
+                    probe = HighwayProbe(
+                        HighwayProbeConfig(
+                            **common,
+                            hidden_dim=config.hidden_dim,
+                            num_layers=config.num_layers,
+                            gate_bias=config.gate_bias,
+                        )
+                    )
                 self.probes[prefix + spec.name] = probe.train()
+
+    @property
+    def by_name(self) -> Mapping[str, LayerProbe]:
+        """The probes, by the names of their layers with prefix; `probes` holds the same ones as plain modules."""
+        return cast("Mapping[str, LayerProbe]", self.probes)
 
     def forward(
         self, packed: dict[str, PackedFrames], counts: dict[str, torch.Tensor] | None = None
@@ -143,7 +155,7 @@ class ProbeSet(nn.Module):
         """Loss of each layer on its packed frames; ``counts`` as for `masked_l1`."""
         counts = counts or {}
         return {
-            name: masked_l1(self.probes[name].frames_to_mel(part.frames), part.target, part.mask, counts.get(name))
+            name: masked_l1(self.by_name[name].frames_to_mel(part.frames), part.target, part.mask, counts.get(name))
             for name, part in packed.items()
         }
 
@@ -161,7 +173,7 @@ class ProbeSet(nn.Module):
             Groups with ``share``, the part of the scheduled rate that they get.
         """
         groups = []
-        for probe in self.probes.values():
+        for probe in self.by_name.values():
             share = min(1.0, (WIDE / probe.config.input_dim) ** 0.5)
             decay = [value for value in probe.parameters() if value.dim() > 1]
             plain = [value for value in probe.parameters() if value.dim() == 1]
@@ -208,8 +220,8 @@ class ProbeSet(nn.Module):
         if done and (alone or mel_frames is None):
             return done[0]
 
-        def part(rows: range) -> dict[str, PackedFrames]:
-            few = slice(rows.start, rows.stop)
+        def part(rows: Sequence[int]) -> dict[str, PackedFrames]:
+            few = slice(rows[0], rows[-1] + 1)
             longest = int(lengths[few].max())
             return self._pack(encoders, waveforms[few, :longest], lengths[few], mel_config)
 
@@ -234,7 +246,7 @@ class ProbeSet(nn.Module):
                     output.hidden_lengths[index],
                     mel,
                     mel_lengths,
-                    self.probes[prefix + spec.name].config.upsampling,
+                    self.by_name[prefix + spec.name].config.upsampling,
                     mel_frames,
                     torch.Generator().manual_seed(derived_seed(*seed, spec.name)),
                 )
@@ -243,7 +255,7 @@ class ProbeSet(nn.Module):
     def _nothing(self, mel_config: MelConfig) -> dict[str, PackedFrames]:
         """Packed frames of a batch without utterances."""
         packed = {}
-        for name, probe in self.probes.items():
+        for name, probe in self.by_name.items():
             frames = torch.zeros(0, probe.config.input_dim, device=probe.device)
             target = frames.new_zeros(0, probe.config.upsampling, mel_config.n_mels)
             packed[name] = PackedFrames(frames, target, target[..., 0].bool())
@@ -258,7 +270,7 @@ class ProbeSet(nn.Module):
             before, total = counts[: accelerator.process_index].sum(0), counts.sum(0)
         chosen = {}
         for place, (name, part) in enumerate(packed.items()):
-            generator = torch.Generator().manual_seed(derived_seed(*seed, self.probes[name].config.layer))
+            generator = torch.Generator().manual_seed(derived_seed(*seed, self.by_name[name].config.layer))
             chosen[name] = choose_frames(part, mel_frames, generator, int(before[place]), int(total[place]))
         return chosen
 

@@ -150,5 +150,4 @@ class StrictProbe(PreTrainedModel):
                 write_probe(self, folder, "float32")
             files: dict[str, Path | bytes] = {name: folder / name for name in LAYER_FILES}
             files["README.md"] = (card or probe_card(self, repo_id)).encode("utf-8")
-            options = {"private": private, "revision": revision, "token": token}
-            return push(repo_id, files, commit_message, **options).url
+            return push(repo_id, files, commit_message, private=private, revision=revision, token=token).url

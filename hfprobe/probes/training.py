@@ -9,9 +9,8 @@ training gives the same weights bit for bit.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +18,18 @@ import torch
 
 from hfprobe.audio import MelConfig
 from hfprobe.data.halves import attempt
-from hfprobe.errors import ConfigError, DatasetError
-from hfprobe.files import clear_unfinished, write_whole
+from hfprobe.errors import DatasetError
+from hfprobe.files import clear_unfinished
 from hfprobe.interrupts import Interrupted, stop_wishes
 from hfprobe.probes import checkpoints
 from hfprobe.probes.bank import ProbeBank
-from hfprobe.probes.bank_check import check_twin
-from hfprobe.probes.bank_files import FLOOR, RANDOM
-from hfprobe.probes.bank_source import describe_environment
-from hfprobe.probes.configuration import MeanProbeConfig
 from hfprobe.probes.diverged import stop_diverged
-from hfprobe.probes.modeling import MeanProbe
+from hfprobe.probes.losses import PackedFrames
 from hfprobe.probes.normalisation import ProbeStatistics
-from hfprobe.probes.probe_set import ProbeSet, choose_layers
-from hfprobe.probes.training_config import FREE_SETTINGS, ProbeTrainingConfig
-from hfprobe.probes.training_log import add_line, cut_log
+from hfprobe.probes.training_config import ProbeTrainingConfig
+from hfprobe.probes.training_log import add_line
+from hfprobe.probes.training_state import TWIN, TrainingState
 
-SETTINGS = "training.json"
-TWIN = f"{RANDOM}/"  # before the names of the random twin's probes
 MOST_EMPTY = 1000  # batches without any usable utterance, one after the other
 
 
@@ -102,72 +95,21 @@ def train_bank(
             each.train(was_training)
 
 
-class _Trainer:
-    """State of one training; see `train_bank`."""
-
-    def __init__(self, encoder, stream, output, config, mel_config, layers, dev_batches, random_twin=None):
-        from accelerate import Accelerator
-
-        self.config = config = config or ProbeTrainingConfig()
-        self.mel_config, self.output, self.stream = mel_config or MelConfig(), output, stream
-        if not (hasattr(stream, "state_dict") and hasattr(stream, "load_state_dict")):
-            raise ConfigError(
-                f"expected a stream with state_dict() and load_state_dict(), got {type(stream).__name__}; "
-                "use hfprobe.data.SpeechStream"
-            )
-        if encoder.sampling_rate != self.mel_config.sampling_rate:
-            raise ConfigError(
-                f"expected mel settings for {encoder.sampling_rate} Hz, the encoder's rate, got "
-                f"{self.mel_config.sampling_rate} Hz; set sampling_rate"
-            )
-        specs = choose_layers(encoder, layers, self.mel_config.hop_length)
-        self.fingerprint, self.twin_fingerprint = encoder.fingerprint, None
-        probes = ProbeSet(specs, config, self.mel_config, encoder.name, self.fingerprint)
-        if random_twin is not None:
-            self.twin_fingerprint = check_twin(encoder, self.fingerprint, random_twin)
-            probes.add(specs, config, self.mel_config, random_twin.name, self.twin_fingerprint, TWIN)
-        if config.device.startswith("cuda:"):
-            torch.cuda.set_device(config.device)  # Accelerate takes the current one
-        self.accelerator = Accelerator(
-            cpu=config.device == "cpu",
-            mixed_precision=config.mixed_precision,
-            step_scheduler_with_optimizer=False,
-        )
-        self.device = self.accelerator.device
-        self.encoders = {"": encoder.to(self.device)}
-        if random_twin is not None:
-            self.encoders[TWIN] = random_twin.to(self.device)
-        optimizer = torch.optim.AdamW(probes.parameter_groups(config), lr=config.learning_rate, fused=True)
-        self.model, self.optimizer = self.accelerator.prepare(probes, optimizer)
-        self.probes: ProbeSet = self.accelerator.unwrap_model(self.model)
-        every = list(dev_batches or [])
-        self.has_dev = bool(every)
-        self.dev = every[self.accelerator.process_index :: self.accelerator.num_processes]
-        self.step, self.elapsed, self.checkpointed_at = 0, 0.0, 0.0
-        # What a checkpoint must agree with before training may go on from it.
-        self.identity = {
-            **{key: value for key, value in config.to_dict().items() if key not in FREE_SETTINGS},
-            "encoder": self.fingerprint,
-            "random": self.twin_fingerprint,
-            "layers": [spec.name for spec in specs],
-            "mel": self.mel_config.to_dict(),
-            "processes": self.accelerator.num_processes,
-        }
-
-    # -- the loop
+class _Trainer(TrainingState):
+    """The loop of one training; see `train_bank`."""
 
     def run(self, resume: bool, progress: bool) -> ProbeBank:
-        resumed = resume and self._resume()
+        resumed = resume and self.resume()
         if self.accelerator.is_main_process:
             if not resumed:
                 checkpoints.clear(self.output / "checkpoints")
             clear_unfinished(self.output / "checkpoints")
-        self._prepare_output()
+        self.prepare_output()
         self.accelerator.wait_for_everyone()
         self.clock = time.perf_counter() - self.elapsed
         with stop_wishes() as self.wish:
             self._learn_all(resumed, progress)
-        return self._finish()
+        return self.finish()
 
     def _learn_all(self, resumed: bool, progress: bool) -> None:
         from tqdm import tqdm
@@ -194,24 +136,24 @@ class _Trainer:
                 bar.update()
                 fraction, stop, due = self._consult()
                 if self.step % self.config.log_steps == 0 or stop:
-                    losses = self._mean_losses(sums / summed)
-                    own = [loss for name, loss in losses.items() if not name.startswith(TWIN)]
+                    means = self._mean_losses(sums / summed)
+                    own = [loss for name, loss in means.items() if not name.startswith(TWIN)]
                     bar.set_postfix(loss=f"{sum(own) / len(own):.3f}")
                     dev_due = self.config.dev_steps and self.step % self.config.dev_steps == 0
-                    self._log(losses, self.dev_losses() if stop or dev_due else None)
+                    self._log(means, self.dev_losses() if stop or dev_due else None)
                     sums.zero_()
                     summed = 0
                 elif self.config.dev_steps and self.step % self.config.dev_steps == 0:
                     self._log(None, self.dev_losses())
                 if due or stop or self.asked:
-                    self._checkpoint()
+                    self.checkpoint()
                 if self.asked and not stop:
                     raise Interrupted(
                         f"interrupted at step {self.step}, which is kept; the same command goes on from there",
                         self.asked,
                     )
 
-    def _next(self, batches) -> Any:
+    def _next(self, batches: Iterator[Any]) -> Any:
         try:
             return next(batches)
         except StopIteration:
@@ -219,7 +161,7 @@ class _Trainer:
                 f"expected an endless stream of batches, it ended at step {self.step}; use hfprobe.data.SpeechStream"
             ) from None
 
-    def _train_step(self, batch, fraction: float) -> torch.Tensor | None:
+    def _train_step(self, batch: Any, fraction: float) -> torch.Tensor | None:
         """Loss of each probe on one batch, from which it learns; None where no process has anything in it."""
         several = self.accelerator.num_processes > 1
         seed = (self.config.seed, "frames", 0, self.step)
@@ -232,15 +174,16 @@ class _Trainer:
             counts = self.accelerator.reduce(counts.double(), reduction="sum").float() / self.accelerator.num_processes
         if not counts.any():
             return None
-        counts = dict(zip(packed, counts.clamp(min=1 / self.accelerator.num_processes), strict=True))
+        by_name = dict(zip(packed, counts.clamp(min=1 / self.accelerator.num_processes), strict=True))
         for group in self.optimizer.param_groups:
             group["lr"] = group["share"] * self.config.learning_rate_at(self.step, fraction)
         n_frames = max(len(part.frames) for part in packed.values())
-        done, parts = [], 1
+        done: list[torch.Tensor] = []
+        parts = 1
         while not done:
             # One process that tried again would leave the others waiting for its gradients.
             left = 1 if several else n_frames // parts
-            done = attempt(lambda: self._gradients(packed, counts, batch, parts), left, "frame")  # noqa: B023
+            done = attempt(lambda: self._gradients(packed, by_name, batch, parts), left, "frame")  # noqa: B023
             if not done:
                 self.optimizer.zero_grad(set_to_none=True)
                 parts *= 2
@@ -250,9 +193,11 @@ class _Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         return done[0]
 
-    def _gradients(self, packed: dict, counts: dict, batch, parts: int) -> torch.Tensor:
+    def _gradients(
+        self, packed: dict[str, PackedFrames], counts: dict[str, torch.Tensor], batch: Any, parts: int
+    ) -> torch.Tensor:
         """Losses of a batch, and their gradients; in so many parts one after the other."""
-        total = 0.0
+        total = torch.zeros(())
         for number in range(parts):
             some = packed if parts == 1 else {name: one.take(_part(one, number, parts)) for name, one in packed.items()}
             losses = torch.stack(list(self.model(some, counts).values()))
@@ -287,8 +232,8 @@ class _Trainer:
             self.asked = int(asked.item())
         return min(1.0, fraction), fraction >= 1.0, due
 
-    def _estimate_statistics(self, batches) -> None:
-        gathered = {name: ProbeStatistics(probe) for name, probe in self.probes.probes.items()}
+    def _estimate_statistics(self, batches: Iterator[Any]) -> None:
+        gathered = {name: ProbeStatistics(probe) for name, probe in self.probes.by_name.items()}
         for _ in range(self.config.statistics_batches):
             if self.wish.number and self.accelerator.num_processes == 1:
                 raise Interrupted("interrupted before the first step; nothing is lost but the start", self.wish.number)
@@ -317,60 +262,12 @@ class _Trainer:
         totals = self.accelerator.reduce(totals, reduction="sum")
         return dict(zip(self.probes.probes, (totals[0] / totals[1]).tolist(), strict=True))
 
-    # -- files
-
-    def _prepare_output(self) -> None:
-        if not self.accelerator.is_main_process:
-            return
-        self.output.mkdir(parents=True, exist_ok=True)
-        settings = {"config": self.config.to_dict(), **self.identity, "environment": describe_environment()}
-        write_whole(self.output / SETTINGS, json.dumps(settings, indent=2) + "\n")
-        cut_log(self.output, self.step)
-
-    def _log(self, losses: dict | None, dev: dict | None) -> None:
+    def _log(self, losses: dict[str, float] | None, dev: dict[str, float] | None) -> None:
         if self.accelerator.is_main_process:
             add_line(self.output, step=self.step, seconds=round(self.elapsed, 3), loss=losses, dev_loss=dev)
 
-    def _checkpoint(self) -> None:
-        trainer = {"step": self.step, "elapsed": self.elapsed, "identity": self.identity}
-        local = {"random": checkpoints.random_state(), "stream": self.stream.state_dict()}
-        root = self.output / "checkpoints"
-        checkpoints.write(root, self.accelerator, trainer, self.probes.state_dict(), self.optimizer.state_dict(), local)
-        self.checkpointed_at = self.elapsed
 
-    def _resume(self) -> bool:
-        found = checkpoints.available(self.output / "checkpoints")
-        if not found:
-            return False
-        trainer, tensors, optimizer, local = checkpoints.read(found[0], self.accelerator.process_index)
-        checkpoints.check_identity(trainer["identity"], self.identity, found[0])
-        self.probes.load_state_dict(tensors)
-        self.optimizer.load_state_dict(optimizer)
-        self.stream.load_state_dict(local["stream"])
-        checkpoints.set_random_state(local["random"])
-        self.step, self.elapsed = trainer["step"], trainer["elapsed"]
-        self.checkpointed_at = self.elapsed
-        return True
-
-    def _finish(self) -> ProbeBank:
-        training = {**self.config.to_dict(), "steps": self.step, "minutes": round(self.elapsed / 60, 3)}
-        prints = {"": self.fingerprint, TWIN: self.twin_fingerprint}
-        banks = {}
-        for prefix, encoder in self.encoders.items():
-            names = [spec.name for spec in encoder.layers if prefix + spec.name in self.probes.probes]
-            probes = {name: self.probes.probes[prefix + name] for name in names}
-            mel = self.mel_config
-            floor = MeanProbe(MeanProbeConfig(layer=FLOOR, stride=mel.hop_length, mel=mel.to_dict()))
-            floor.output_mean.copy_(next(iter(probes.values())).output_mean)
-            banks[prefix] = ProbeBank(probes, floor, encoder.name, prints[prefix], training)
-        if self.accelerator.is_main_process:
-            for prefix, bank in reversed(banks.items()):  # the twin's first: a finished bank has all its parts
-                bank.save_pretrained(self.output / prefix, dtype=self.config.save_dtype)
-        self.accelerator.wait_for_everyone()
-        return banks[""]
-
-
-def _part(packed, number: int, parts: int) -> slice:
+def _part(packed: PackedFrames, number: int, parts: int) -> slice:
     """One of several parts of packed frames."""
     size = len(packed.frames)
     return slice(size * number // parts, size * (number + 1) // parts)

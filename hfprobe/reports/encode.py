@@ -156,7 +156,7 @@ def mel_png(
     low, high = scale
     mel = np.asarray(mel, dtype=np.float32)
     frames = frames or len(mel)
-    picture = np.full((frames, mel.shape[1]), low, dtype=np.float32)
+    picture: np.ndarray = np.full((frames, mel.shape[1]), low, dtype=np.float32)
     picture[: len(mel)] = mel[:frames]
     group = math.ceil(frames / max_width)
     if group > 1:

@@ -5,32 +5,30 @@ sounds/index.json                            what was said, measured and read, b
 sounds/<utterance>/<condition>/<encoder>-<layer>.flac, .png
 ```
 Sounds are written one by one as they are made, the index last, so memory does not grow with their number and a folder
-with an index is whole. A PNG holds the mel-spectrogram itself, a grey level for every `STEP` of natural-log power.
+with an index is whole. A PNG holds the mel-spectrogram itself (`hfprobe.reports.mel_picture`). What is read again is in
+`hfprobe.reports.kept_sounds`.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import re
-import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hfprobe.files import write_whole
-from hfprobe.plain import check_file, line, parse_json, read_text, reason, short
 from hfprobe.reports.encode import encode_audio
-from hfprobe.reports.model import Clip, ConditionView, ReportError, UtteranceView, as_number
+from hfprobe.reports.kept_sounds import FOLDER, INDEX, NUMBERS, StoredClip, mels_by_layer, read_index, read_sounds
+from hfprobe.reports.mel_picture import mel_bytes, read_mel
+from hfprobe.reports.model import UtteranceView, as_number
 
-FOLDER, INDEX = "sounds", "index.json"
-LOWEST, STEP = -25.0, 0.15  # log power of grey level 0, and from one level to the next: 0.65 dB
-_NUMBERS = ("stoi", "similarity")
-_PART = re.compile(r"[\w@+-][\w@+.-]*")
+__all__ = [
+    "FOLDER", "INDEX", "Keeper", "StoredClip", "keep_views", "mel_bytes", "mels_by_layer", "read_index", "read_mel",
+    "read_sounds", "safe_name",
+]  # fmt: skip
 
 
 def safe_name(text: str) -> str:
@@ -41,86 +39,6 @@ def safe_name(text: str) -> str:
         ('noise@10dB', 'a-b-é.wav', 'sound')
     """
     return re.sub(r"[^\w@+.-]+", "-", text).strip("-.")[:60].strip("-.") or "sound"
-
-
-def mel_bytes(mel: np.ndarray) -> bytes:
-    """A mel-spectrogram as a grey PNG, one pixel per value.
-
-    Args:
-        mel: Natural-log power ``(frames, n_mels)``; what is not within `LOWEST` and 255 steps above is cut off.
-
-    Returns:
-        The file; `read_mel` reads it.
-
-    Example:
-        >>> mel = np.linspace(-20, 5, 12, dtype=np.float32).reshape(4, 3)
-        >>> bool(np.abs(read_mel(io.BytesIO(mel_bytes(mel))) - mel).max() <= STEP / 2 + 1e-5)
-        True
-    """
-    from PIL import Image
-
-    levels = np.clip(np.round((np.asarray(mel, dtype=np.float32) - LOWEST) / STEP), 0, 255).astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(levels.T[::-1])).save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def read_mel(file: Any) -> np.ndarray:
-    """What `mel_bytes` wrote, within half a `STEP`.
-
-    Raises:
-        ReportError: It is no grey PNG.
-    """
-    from PIL import Image
-
-    if isinstance(file, str | Path):
-        check_file(file, "a kept mel-spectrogram", ReportError)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)  # at most 90 million pixels
-            with Image.open(file, formats=("PNG",)) as image:
-                mode = image.mode
-                levels = np.asarray(image) if mode == "L" else None
-    except (OSError, ValueError, SyntaxError, LookupError, Warning, Image.DecompressionBombError) as error:
-        why = reason(error)
-        raise ReportError(f"a kept mel-spectrogram is not readable as PNG ({why}); make the run again") from error
-    if levels is None:
-        raise ReportError(f"a kept mel-spectrogram must be a grey PNG, got mode {mode}; make the run again")
-    return levels[::-1].T.astype(np.float32) * STEP + LOWEST
-
-
-@dataclass(frozen=True, eq=False)
-class StoredClip:
-    """A kept sound: like `hfprobe.reports.Clip`, but its sound and picture are read when they are asked for.
-
-    Attributes:
-        sound: Path of the FLAC file.
-        picture: Path of the PNG file.
-        samples: How long the sound is.
-        gain_db: By how much it was made softer, so that it does not clip.
-        stoi: As for `Clip`, and so the others.
-    """
-
-    sound: Path
-    picture: Path
-    samples: int
-    gain_db: float = 0.0
-    stoi: float | None = None
-    similarity: float | None = None
-    text: str | None = None
-    note: str | None = None
-
-    @property
-    def waveform(self) -> np.ndarray:
-        """float32 ``(samples,)``."""
-        import soundfile
-
-        return soundfile.read(self.sound, dtype="float32")[0]
-
-    @property
-    def mel(self) -> np.ndarray:
-        """Natural-log power ``(frames, n_mels)``."""
-        return read_mel(self.picture)
 
 
 class Keeper:
@@ -237,14 +155,19 @@ class Keeper:
         return write_whole(self.folder / INDEX, json.dumps(content, indent=1, allow_nan=False, default=str) + "\n")
 
 
-def keep_views(views: Iterable[UtteranceView], folder: str | Path, environment=None, config=None) -> Path:
+def keep_views(
+    views: Iterable[UtteranceView],
+    folder: str | Path,
+    environment: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> Path:
     """Write utterances that are in memory; returns the path of the index."""
     views = list(views)
     keeper = Keeper(folder, views[0].sampling_rate if views else 16000)
     for view in views:
         for condition in view.conditions:
             for encoder, layer, clip in condition.clips():
-                facts = {key: getattr(clip, key) for key in (*_NUMBERS, "text", "note")}
+                facts = {key: getattr(clip, key) for key in (*NUMBERS, "text", "note")}
                 keeper.add(view.id, condition.name, encoder, layer, clip.waveform, clip.mel, **facts)
     facts = {v.id: {"title": v.title, "transcript": v.transcript, "notes": v.notes} for v in views}
     return keeper.finish(facts, environment, config)
@@ -252,112 +175,5 @@ def keep_views(views: Iterable[UtteranceView], folder: str | Path, environment=N
 
 def _plain(clip: Mapping[str, Any]) -> dict[str, Any]:
     """A clip for JSON: numbers that are finite, nothing that is None."""
-    plain = {key: as_number(value, key) if key in _NUMBERS else value for key, value in clip.items()}
+    plain = {key: as_number(value, key) if key in NUMBERS else value for key, value in clip.items()}
     return {key: value for key, value in plain.items() if value is not None}
-
-
-def read_index(folder: str | Path) -> dict[str, Any] | None:
-    """The index of a run's sounds; None where the run keeps none.
-
-    Raises:
-        ReportError: It is there and is not what `Keeper` writes.
-    """
-    path = Path(folder) / FOLDER / INDEX
-    if not path.is_file():
-        return None
-    try:
-        content = parse_json(read_text(path, f"{FOLDER}/{INDEX}", ReportError))
-    except ReportError:
-        raise
-    except ValueError as error:
-        raise ReportError(
-            f"{FOLDER}/{INDEX} of {str(folder)!r} is not valid JSON ({reason(error)}); make it again"
-        ) from error
-    kinds = {"sampling_rate": int, "utterances": list, "environment": dict, "config": dict}
-    if not isinstance(content, dict) or any(not isinstance(content.get(key), kind) for key, kind in kinds.items()):
-        raise ReportError(f"{FOLDER}/{INDEX} of {str(folder)!r} must hold {', '.join(kinds)}; make the run again")
-    return content
-
-
-def read_sounds(folder: str | Path) -> tuple[UtteranceView, ...]:
-    """The sounds that a run keeps, none where it keeps none.
-
-    Args:
-        folder: Of the run.
-
-    Returns:
-        Utterances with `StoredClip`s.
-
-    Raises:
-        ReportError: The index is broken, or a sound or picture is missing, or lies outside of the folder.
-    """
-    content = read_index(folder)
-    if content is None:
-        return ()
-    place = Path(folder) / FOLDER
-    try:
-        return tuple(_view(place, entry, content["sampling_rate"]) for entry in content["utterances"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ReportError(
-            f"{FOLDER}/{INDEX} of {str(folder)!r} is not as hfprobe writes it ({type(error).__name__}: {error}); "
-            "make the run again"
-        ) from error
-
-
-def mels_by_layer(view: UtteranceView) -> tuple[dict[str, dict[str, np.ndarray]], str] | None:
-    """What `hfprobe.reports.invariance.spectrogram_figure` draws of an utterance: the paper's Figure 3.
-
-    Args:
-        view: With a clean and a noisy condition, encoders and layers.
-
-    Returns:
-        For each encoder ``clean``, ``noisy`` and each layer under the middle one of the noisy conditions, as mels
-        ``(frames, n_mels)``; and the name of that condition. None where there is no clean or no noisy condition.
-    """
-    by_name = {condition.name: condition for condition in view.conditions}
-    noisy = [condition for name, condition in by_name.items() if name != "clean" and condition.encoders]
-    if "clean" not in by_name or not noisy:
-        return None
-    chosen = noisy[len(noisy) // 2]
-    ends = {"clean": by_name["clean"].input.mel, "noisy": chosen.input.mel}
-    panels = {name: ends | {key: clip.mel for key, clip in layers.items()} for name, layers in chosen.encoders.items()}
-    return panels, chosen.name
-
-
-def _view(place: Path, entry: Mapping[str, Any], rate: int) -> UtteranceView:
-    conditions = []
-    for condition in entry["conditions"]:
-        clips: dict[str | None, dict[str, Any]] = {None: {}}
-        for one in condition["clips"]:
-            clips.setdefault(one["encoder"], {})[str(one["layer"])] = _clip(place, one)
-        references = clips.pop(None)
-        if "input" not in references:
-            raise ReportError(f"utterance {entry['id']!r} keeps no input of {condition['name']!r}; make the run again")
-        view = ConditionView(str(condition["name"]), references["input"], references.get("ceiling"), clips)
-        conditions.append(view)
-    notes = tuple(str(note) for note in entry["notes"])
-    said = None if entry["transcript"] is None else str(entry["transcript"])
-    return UtteranceView(str(entry["id"]), str(entry["title"]), said, notes, tuple(conditions), rate)
-
-
-def _clip(place: Path, one: Mapping[str, Any]) -> StoredClip | Clip:
-    import soundfile
-
-    stem = str(one["file"])
-    parts = stem.split("/")
-    # No path from a file is trusted: plain names below the folder only.
-    if not all(_PART.fullmatch(part) for part in parts):
-        raise ReportError(f"kept sound {short(stem)} is no plain name below {FOLDER}/; make the run again")
-    sound, picture = (place / f"{stem}.{suffix}" for suffix in ("flac", "png"))
-    for file in (sound, picture):
-        if not os.path.isfile(file) or not file.resolve().is_relative_to(place.resolve()):
-            raise ReportError(f"kept sound {FOLDER}/{line(stem)}.{file.suffix[1:]} is missing; make the run again")
-    try:
-        info = soundfile.info(sound)
-    except (soundfile.SoundFileError, RuntimeError) as error:
-        raise ReportError(f"kept sound {FOLDER}/{stem}.flac cannot be read ({error}); make the run again") from error
-    if info.format != "FLAC" or info.channels != 1:
-        raise ReportError(f"kept sound {FOLDER}/{stem}.flac must be FLAC with one channel; make the run again")
-    numbers = {key: as_number(one.get(key), key) for key in _NUMBERS}
-    texts = {key: None if one.get(key) is None else str(one[key]) for key in ("text", "note")}
-    return StoredClip(sound, picture, info.frames, float(one.get("gain_db", 0.0)), **numbers, **texts)

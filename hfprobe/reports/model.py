@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -78,6 +78,45 @@ class Clip:
         return len(self.waveform)
 
 
+class ClipLike(Protocol):
+    """A sound that a page shows, in memory or on disk; for the attributes see `Clip`."""
+
+    @property
+    def waveform(self) -> np.ndarray:
+        """float32 ``(samples,)``."""
+        ...
+
+    @property
+    def mel(self) -> np.ndarray:
+        """Natural-log power ``(frames, n_mels)``."""
+        ...
+
+    @property
+    def samples(self) -> int:
+        """How long the sound is."""
+        ...
+
+    @property
+    def stoi(self) -> float | None:
+        """Intelligibility."""
+        ...
+
+    @property
+    def similarity(self) -> float | None:
+        """Likeness of the voice."""
+        ...
+
+    @property
+    def text(self) -> str | None:
+        """What was read."""
+        ...
+
+    @property
+    def note(self) -> str | None:
+        """What is to be said of it."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class ConditionView:
     """One utterance under one condition, as it went in and as each layer gives it back.
@@ -90,11 +129,11 @@ class ConditionView:
     """
 
     name: str
-    input: Clip
-    ceiling: Clip | None = None
-    encoders: dict[str, dict[str, Clip]] = field(default_factory=dict)
+    input: ClipLike
+    ceiling: ClipLike | None = None
+    encoders: Mapping[str, Mapping[str, ClipLike]] = field(default_factory=dict)
 
-    def clips(self) -> Iterator[tuple[str | None, str, Clip]]:
+    def clips(self) -> Iterator[tuple[str | None, str, ClipLike]]:
         """Yield `(encoder or None, layer, clip)`, input and ceiling first."""
         yield None, "input", self.input
         if self.ceiling is not None:
@@ -191,10 +230,11 @@ class Measurement:
         if absent:
             needed, lacking = ", ".join(_ROW_KEYS[:5]), ", ".join(absent)
             raise ReportError(f"a result row needs {needed}; this one lacks {lacking}")
-        texts = {key: "" if given[key] is None else str(given[key]) for key in _ROW_KEYS[:4]}
-        numbers = {key: None if given[key] is missing else as_number(given[key], key) for key in _ROW_KEYS[4:]}
-        counts = {key: int(numbers.pop(key) or 0) for key in ("n", "n_failed")}
-        return cls(**texts, **numbers, **counts)
+        encoder, layer, condition, metric = ("" if given[key] is None else str(given[key]) for key in _ROW_KEYS[:4])
+        value, low, high, n, n_failed = (
+            None if given[key] is missing else as_number(given[key], key) for key in _ROW_KEYS[4:]
+        )
+        return cls(encoder, layer, condition, metric, value, low, high, int(n or 0), int(n_failed or 0))
 
 
 def measurements(rows: Iterable[Any] | None) -> tuple[Measurement, ...]:

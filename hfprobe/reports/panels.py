@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +25,7 @@ class EncoderStyle:
 
     light: str
     dark: str
-    line: str
+    line: str | tuple[int, tuple[float, ...]]  # Matplotlib's name, or offset and lengths of dashes
     marker: str
     filled: bool
 
@@ -147,7 +147,7 @@ def dress(axes: Any, layers: Sequence[str]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def add_legend(figure: Any, axes: Sequence[Any], order: Mapping[str, int]) -> None:
+def add_legend(figure: Any, axes: Iterable[Any], order: Mapping[str, int]) -> None:
     """One legend for all panels, above them: encoders in their order, then the grey lines."""
     handles: dict[str, Any] = {}
     for each in axes:

@@ -116,9 +116,9 @@ def table_2(rows: Iterable[Any], metric: str = "eer", intervals: bool = False) -
             first = next(iter(encoders.values()))
             cells = [_cell(reference(chosen, side, condition, first), info, intervals) for side in sides]
             for architecture, layers in columns.items():
-                encoder = encoders.get(architecture)
+                shown_by = encoders.get(architecture)
                 cells += [
-                    _cell(values.get((encoder, condition, layer)), info, intervals) if encoder else ""
+                    _cell(values.get((shown_by, condition, layer)), info, intervals) if shown_by else ""
                     for layer in layers
                 ]
             body.append((snr_name(condition), model, *cells))

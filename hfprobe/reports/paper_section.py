@@ -9,7 +9,7 @@ from typing import Any
 from hfprobe.reports.charts import chart, difference_chart
 from hfprobe.reports.differences import difference_table
 from hfprobe.reports.invariance import spectrogram_figure
-from hfprobe.reports.kept import mels_by_layer
+from hfprobe.reports.kept_sounds import mels_by_layer
 from hfprobe.reports.model import REFERENCE_LAYERS
 from hfprobe.reports.paper import figure_2, figure_4, table_2
 from hfprobe.reports.run_figures import caption
@@ -74,7 +74,8 @@ def paper_figures(runs: Sequence[Run], encoders: Sequence[str]) -> list[PaperFig
         drawn = chart(rows, Measure("eer"), encoders, by_family=True)
         words = f"EER by layer, {first}: the higher, the less of the voice is left. {caption(rows, Measure('eer'))}"
         entry = PaperFigure(f"figure2-{number}", f"Figure 2: how much of the voice is left{of}", words)
-        entry.charts, entry.tables = [(f"figure2-{number}", drawn)], [interval_table(rows, "eer")]
+        entry.charts = [] if drawn is None else [(f"figure2-{number}", drawn)]
+        entry.tables = [interval_table(rows, "eer")]
         entry.figure = figure_2(rows)
         found.append(entry)
     if any(run.sounds for run in runs):
@@ -97,7 +98,8 @@ def paper_figures(runs: Sequence[Run], encoders: Sequence[str]) -> list[PaperFig
         rows = metric_rows(run.rows, "stoi")
         words = f"STOI by layer: the lower, the less can be understood. {caption(rows, Measure('stoi'))}"
         entry = PaperFigure(f"figure4-{number}", f"Figure 4: how much can be understood{of}", words)
-        entry.charts = [(f"figure4-{number}", chart(rows, Measure("stoi"), encoders))]
+        drawn = chart(rows, Measure("stoi"), encoders)
+        entry.charts = [] if drawn is None else [(f"figure4-{number}", drawn)]
         entry.tables = [interval_table(rows, "stoi")]
         if (below := difference_chart(run.differences, "stoi", rows)) is not None:
             entry.charts.append((f"figure4-{number}-less", below))

@@ -16,7 +16,7 @@ from typing import Any
 
 from hfprobe.files import write_whole
 from hfprobe.reports import encode
-from hfprobe.reports.kept import StoredClip
+from hfprobe.reports.kept_sounds import StoredClip
 from hfprobe.reports.model import UtteranceView, merge_orders
 from hfprobe.reports.runs import Run
 

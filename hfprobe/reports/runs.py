@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hfprobe.plain import read_json, reason
-from hfprobe.reports.kept import FOLDER, INDEX, read_index, read_sounds
+from hfprobe.reports.kept_sounds import FOLDER, INDEX, read_index, read_sounds
 from hfprobe.reports.model import (
     REFERENCE_LAYERS,
     Measurement,
@@ -150,14 +150,15 @@ def load_runs(paths: Sequence[str | Path]) -> tuple[Run, ...]:
     for index, (path, file) in enumerate(zip(paths, files, strict=True)):
         if file.resolve() in [other.resolve() for other in files[:index]]:
             raise ReportError(f"run {str(path)!r} is given twice; give each once")
-        folder, index = (None, None) if Path(path).is_file() else (Path(path), read_index(path))
+        folder, kept = (None, None) if Path(path).is_file() else (Path(path), read_index(path))
         try:
-            results = None if index is not None and file.name == INDEX else Results.from_json(file)
+            if kept is not None and file.name == INDEX:
+                results = Results((), kept["environment"], kept["config"])
+            else:
+                results = Results.from_json(file)
         except ResultsError as error:
             raise ReportError(f"run {str(path)!r}: {error}") from error
-        sounds = read_sounds(path) if index is not None else ()
-        if results is None:
-            results = Results((), index["environment"], index["config"])
+        sounds = read_sounds(path) if kept is not None else ()
         if not results.rows and not sounds:
             raise ReportError(f"run {str(path)!r} holds no rows; measure something first")
         runs.append(run_of(_name(file, files), results, sounds, _differences(folder), folder))
@@ -283,7 +284,7 @@ def without_repeats(runs: Iterable[Run]) -> tuple[Run, ...]:
             parts[part] = tuple(kept)
         # A layer against itself stands in both parts.
         lost = len(run.rows) - len(parts["rows"]) or len(run.pairs) - len(parts["pairs"])
-        kept_runs.append(replace(run, **parts, repeated=lost))
+        kept_runs.append(replace(run, rows=parts["rows"], pairs=parts["pairs"], repeated=lost))
     return tuple(kept_runs)
 
 

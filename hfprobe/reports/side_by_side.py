@@ -106,9 +106,8 @@ def make_section(runs: Iterable[Run], measure: Measure, title: str, encoders: Se
                 behind.append(replace(layers, caption=f"{part.axis} by layer, {run.name}"))
                 intervals = tables.interval_table(rows, part.metric)
                 behind.append(replace(intervals, caption=f"{part.axis} with 95 % intervals and counts, {run.name}"))
-        floor = run.results.config.get("random_capacity") if measure.metric == "capacity" else None
-        known = isinstance(floor, float | int) and math.isfinite(floor)
-        floor = float(floor) if known else None
+        told = run.results.config.get("random_capacity") if measure.metric == "capacity" else None
+        floor = float(told) if isinstance(told, float | int) and math.isfinite(told) else None
         panel = Panel(run.name, rows, behind, caption(rows, measure, floor))
         panel.key = f"{key}-{number}"
         panel.chart = chart(rows, measure, encoders, floor)

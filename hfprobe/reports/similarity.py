@@ -7,6 +7,7 @@ import io
 import math
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 from hfprobe.analysis.compare import PairScore, encoder_name
 from hfprobe.reports.figures import INK, LINE, MUTED, _drawing
 from hfprobe.reports.tables import MISSING, Table
+from hfprobe.similarity import Similarity
 from hfprobe.similarity.groups import SIGNED
 
 LABELS = {
@@ -36,7 +38,7 @@ def score_csv(scores: Sequence[PairScore]) -> str:
     writer.writerow(COLUMNS)
     for item in scores:
         score, sides = item.score, (item.left, item.right)
-        cells = [text for tap in sides for text in (tap.encoder, tap.condition, tap.layer)] + [item.measure]
+        cells: list[Any] = [text for tap in sides for text in (tap.encoder, tap.condition, tap.layer)] + [item.measure]
         if score is None:
             cells += [None] * 4 + [item.n] + [None] * 8 + [item.error, None]
         else:
@@ -68,6 +70,7 @@ def matrix(items: Sequence[PairScore]) -> tuple[list[str], list[str], list[list[
     columns = list(dict.fromkeys(item.right.layer for item in items))
     if one:
         rows = columns = list(dict.fromkeys([*rows, *columns]))
+    values: dict[tuple[str, str], Similarity | float | None]
     values = {(item.left.layer, item.right.layer): item.score for item in items}
     if one:
         values |= {(b, a): score for (a, b), score in values.items()} | {(name, name): 1.0 for name in rows}
@@ -207,8 +210,8 @@ def curve(items: Sequence[PairScore], training: bool) -> Figure:
         figure = Figure(figsize=(5.6, 3.4), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots()
-        for number, (name, line) in enumerate(lines.items()):
-            known = [(places.index(place), item.score) for place, item in line if item.score is not None]
+        for number, (name, points) in enumerate(lines.items()):
+            known = [(places.index(place), item.score) for place, item in points if item.score is not None]
             colour = colormaps["viridis"](number / max(1, len(lines)))
             spots = [spot for spot, _ in known]
             axes.plot(

@@ -51,8 +51,8 @@ def without_checkpoints(runs: Iterable[Run]) -> list[Run]:
             found = checkpoint_of(row.encoder)
             return found is None or found[0] not in several or row.layer in REFERENCE_LAYERS
 
-        parts = {part: tuple(row for row in getattr(run, part) if stays(row)) for part in ("rows", "pairs")}
-        kept.append(replace(run, **parts))
+        rows, pairs = (tuple(row for row in part if stays(row)) for part in (run.rows, run.pairs))
+        kept.append(replace(run, rows=rows, pairs=pairs))
     return kept
 
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from hfprobe.reports.figures import LINE, MUTED, _drawing, style_of
 from hfprobe.reports.model import Measurement, ReportError, measurements
+from hfprobe.reports.panels import lay_out
 from hfprobe.reports.tables import MISSING, Table, layer_orders, ordered_conditions
 
 LABELS = {
@@ -64,8 +65,7 @@ def untangling_figure(
         legend = math.ceil((2 * len(encoders) + (floor is not None)) / across)
         figure = Figure(figsize=(1.2 + 2.9 * across, 0.7 + 2.0 * down + 0.18 * legend), layout="constrained")
         FigureCanvasAgg(figure)
-        share = "row" if len(columns) > 1 else False
-        grid = figure.subplots(down, across, sharey=share, squeeze=False)
+        grid = figure.subplots(down, across, sharey="row" if len(columns) > 1 else False, squeeze=False)
         handles: dict[str, Any] = {}
         for place, axes in enumerate(grid.flat):
             if place >= len(panels):
@@ -93,8 +93,7 @@ def untangling_figure(
             [handles[label] for label in shown], shown, loc="outside upper left", ncols=across, frameon=False,
             handlelength=3.2, columnspacing=1.6,
         )  # fmt: skip
-        figure.get_layout_engine().execute(figure)
-        figure.set_layout_engine("none")
+        lay_out(figure)
     return figure
 
 

@@ -1,12 +1,13 @@
 """Evaluation: all systems, on the same trials, with failures counted, and the same rows for the same seed."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from hfprobe.analysis import evaluate as evaluate_module
+from hfprobe.analysis import session
 from hfprobe.analysis.conditions import parse_conditions
 from hfprobe.analysis.evaluate import evaluate
 from hfprobe.analysis.test_set import load_test_set
@@ -79,7 +80,7 @@ def test_rows(test_set, verifier, monkeypatch):
     for row in rows:
         assert row.n_failed == 0 and row.n == (6 if row.metric == "stoi" else len(used[0]))
     # Batches of one utterance, and fewer layers, change nothing about a row.
-    monkeypatch.setattr(evaluate_module, "VOCODE_SAMPLES", 1)
+    monkeypatch.setattr(session, "VOCODE_SAMPLES", 1)
     again = run(test_set, verifier, layers=["deep"], snr=["5"])
     kept = {k for k in expected if k[1] != "shallow" and k[2] == "noise@5dB"}
     assert {(r.encoder, r.layer, r.condition, r.metric) for r in again} == kept
@@ -89,8 +90,8 @@ def test_rows(test_set, verifier, monkeypatch):
 
 
 def test_a_silent_clip_is_a_failure_and_seeds_repeat(test_set, verifier):
-    broken = load_test_set("espeak:test", speakers=3, per_speaker=2)
-    broken.waveforms[0] = np.full_like(broken.waveforms[0], 0.0)
+    whole = load_test_set("espeak:test", speakers=3, per_speaker=2)
+    broken = replace(whole, waveforms=[np.zeros_like(whole.waveforms[0]), *whole.waveforms[1:]])
     rows = run(broken, verifier, snr=["clean"], layers=["shallow"])
     assert run(broken, verifier, snr=["clean"], layers=["shallow"]) == rows
     by = {(row.layer, row.metric): row for row in rows}

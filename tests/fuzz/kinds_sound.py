@@ -118,7 +118,7 @@ KINDS = [
     Kind("ogg", SOUND, "binary", sound("a.ogg"), load_audio),
     Kind("mp3", SOUND, "binary", sound("a.mp3"), load_audio),
     Kind("noise", ("data/noise.py",), "binary", noise, read_noise),
-    Kind("mel picture", ("reports/kept.py",), "binary", picture, read_mel, ("mel", "PNG")),
+    Kind("mel picture", ("reports/mel_picture.py",), "binary", picture, read_mel, ("mel", "PNG")),
     Kind("sound in a folder", ("data/folders.py", "data/corpora.py"), "binary", sound("ann/a.wav"),
          rows_of(lambda path: f"audiofolder:{path.parents[1]}"), ("audiofolder",), slow=True),
     Kind("metadata.csv", ("data/folders.py",), "lines",

@@ -164,7 +164,7 @@ KINDS = [
     Kind("results of a run", ("reports/runs.py",), "json", results, lambda path: load_runs([path.parent])),
     Kind("results for a card", ("reports/cards/files.py",), "json", results, lambda path: load_results([path.parent])),
     Kind("differences", ("reports/runs.py",), "json", differences, lambda path: load_runs([path.parent])),
-    Kind("kept sounds", ("reports/kept.py",), "json", kept, read_kept, ("sounds/", "victim"), slow=True),
+    Kind("kept sounds", ("reports/kept_sounds.py",), "json", kept, read_kept, ("sounds/", "victim"), slow=True),
     Kind("options", ("cli/config_file.py",), "yaml", text("c.yaml", yaml.safe_dump(OPTIONS)), read_options, ("hfprobe evaluate: error",)),
     Kind("training settings", ("asr/tokens.py",), "yaml", text("t.yaml", yaml.safe_dump(TRAINING)), read_config),
     Kind("about", ("cli/card_facts.py",), "yaml", text("a.yaml", yaml.safe_dump(ABOUT)), lambda p: read_about(str(p)),

@@ -137,6 +137,8 @@ def eval_result(row: Measurement, run: Results | None, facts: CardFacts):
     """
     from huggingface_hub import EvalResult
 
+    value = row.value
+    assert value is not None, "only rows with a value go into the metadata"
     info, dataset = info_of(row.metric), dataset_name(run.config.get("dataset") if run else None)
     recognised = row.layer == "input"
     place = row.condition if recognised else f"{row.layer}, {row.condition}"
@@ -149,6 +151,6 @@ def eval_result(row: Measurement, run: Results | None, facts: CardFacts):
         dataset_split=dataset.split,
         metric_type=row.metric,
         metric_name=f"{info.axis}, {plain(place)}",
-        metric_value=round(info.scaled(row.value), info.digits),
+        metric_value=round(info.scaled(value), info.digits),
         metric_args={"condition": row.condition} if recognised else {"layer": row.layer, "condition": row.condition},
     )

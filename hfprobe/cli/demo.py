@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the page and all that it shows")
     parser.add_argument(
         "--dataset", metavar="D",
-        help="speech to train and test on, e.g. audiofolder:DIR (default: speechocean762 in the folder that HFPROBE_DATA "
-        "names, else espeak)",
+        help="speech to train and test on, e.g. audiofolder:DIR (default: speechocean762 in the folder that "
+        "HFPROBE_DATA names, else espeak)",
     )  # fmt: skip
     parser.add_argument("--test-dataset", metavar="D", help="speech to test on (default: the test part of --dataset)")
     add_columns_argument(parser)

@@ -12,6 +12,7 @@ import sys
 from typing import NoReturn
 
 from hfprobe import __version__
+from hfprobe.cli.examples import HelpFormatter, epilog
 
 COMMANDS: dict[str, str] = {
     "demo": "everything once, small, offline, with sound; opens as a page",
@@ -46,13 +47,15 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
         allow_abbrev=False,
         prog="hfprobe",
         description="Hear, and measure, what every layer of a speech recogniser still carries.",
+        epilog=epilog(""), formatter_class=HelpFormatter,
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"hfprobe {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
         sub = commands.add_parser(
-            name, help=summary, description=summary[0].upper() + summary[1:] + ".", allow_abbrev=False
-        )
+            name, help=summary, description=summary[0].upper() + summary[1:] + ".", allow_abbrev=False,
+            epilog=epilog(name), formatter_class=HelpFormatter,
+        )  # fmt: skip
         if name == command:
             from hfprobe.cli.common import add_common_arguments
 

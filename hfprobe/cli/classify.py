@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from hfprobe.cli.common import (
+    NOISE_DEFAULT,
     NOISE_HELP,
     add_dataset_arguments,
     check_output,
@@ -66,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--memory", type=positive_float, default=2.0, metavar="GIB",
         help="for the points that are kept, and again for the classifiers (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--noise", metavar="DIR", help=f"for noise and snr: {NOISE_HELP}")
+    parser.add_argument("--noise", metavar="DIR", help=f"for noise and snr: {NOISE_HELP}{NOISE_DEFAULT}")
     parser.add_argument("--mdl", action="store_true", help="also description lengths (up to ten more trainings)")
 
 

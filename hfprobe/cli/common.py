@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 NOT_SETTINGS = ("config", "debug", "command", "command_line", "last_words")
 NOISE_HELP = "folder in MUSAN's layout, hub:user/name such as hub:corypaik/musan, or 'generated'"
+NOISE_DEFAULT = " (default: 'local', noise/ in the folder that HFPROBE_DATA names, else generated)"
 DATASETS = ("dataset", "dev", "test_dataset")  # options that --columns is for
 
 

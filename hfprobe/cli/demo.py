@@ -11,6 +11,8 @@ import argparse
 import time
 
 from hfprobe.cli.common import (
+    NOISE_DEFAULT,
+    NOISE_HELP,
     add_columns_argument,
     check_output,
     device_of,
@@ -28,13 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the page and all that it shows")
     parser.add_argument(
-        "--dataset", metavar="D", help="speech to train and test on, e.g. audiofolder:DIR (default: what is there)"
-    )
+        "--dataset", metavar="D",
+        help="speech to train and test on, e.g. audiofolder:DIR (default: speechocean762 in the folder that "
+        "HFPROBE_DATA names, else espeak)",
+    )  # fmt: skip
     parser.add_argument("--test-dataset", metavar="D", help="speech to test on (default: the test part of --dataset)")
     add_columns_argument(parser)
-    parser.add_argument(
-        "--noise", metavar="DIR", help="noise in MUSAN's layout, or 'generated' (default: what is there)"
-    )
+    parser.add_argument("--noise", metavar="DIR", help=NOISE_HELP + NOISE_DEFAULT)
     parser.add_argument(
         "--steps", type=positive_int, default=160, help="training steps per encoder (default: %(default)s)"
     )
@@ -85,11 +87,12 @@ def run(args: argparse.Namespace) -> str:
     if args.noise == "none":
         raise ConfigError("the demo compares encoders under noise; give --noise a folder or 'generated'")
     train_corpus, test_corpus, note = datasets_of(args)
+    print(note, flush=True)
     test = load_test_set(test_corpus, args.speakers, args.per_speaker, 10.0)
     noise = noise_of(args.noise, "train")
     verifier = load_speaker_encoder("ge2e")
     encoders = [AutoSpeechEncoder.from_pretrained(f"{ARCHITECTURE}-{kind}") for kind in KINDS]
-    print(f"{note} Noise: {'generated' if noise.root is None else 'recorded'}.")
+    print(f"Noise: {'generated' if noise.root is None else 'recorded'}.")
 
     config = ProbeTrainingConfig(
         max_steps=args.steps, hidden_dim=128, frames_per_batch=1024, seed=args.seed,

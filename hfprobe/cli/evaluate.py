@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hfprobe.cli.banks import add_encoder_arguments, add_vocoder_arguments, load_encoders, load_random_floors
 from hfprobe.cli.common import (
+    NOISE_DEFAULT,
     NOISE_HELP,
     add_dataset_arguments,
     check_output,
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--snr", nargs="+", default=["clean", "20", "10", "0"], metavar="S",
         help="conditions: clean, or noise at so many dB (default: clean 20 10 0)",
     )  # fmt: skip
-    parser.add_argument("--noise", metavar="DIR", help=NOISE_HELP + "; its test part is used")
+    parser.add_argument("--noise", metavar="DIR", help=NOISE_HELP + "; its test part is used" + NOISE_DEFAULT)
     parser.add_argument("--noise-type", default="any", help="any, noise, music or speech (default: %(default)s)")
     parser.add_argument("--verifier", default="ge2e", help="speaker encoder (default: %(default)s)")
     parser.add_argument(

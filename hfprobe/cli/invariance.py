@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hfprobe.cli.banks import add_encoder_arguments, load_encoders
 from hfprobe.cli.common import (
+    NOISE_DEFAULT,
     NOISE_HELP,
     add_dataset_arguments,
     check_output,
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--snr", nargs="+", default=["20", "10", "0"], metavar="DB", help="noise levels (default: 20 10 0)"
     )
-    parser.add_argument("--noise", metavar="DIR", help=NOISE_HELP + "; its test part is used")
+    parser.add_argument("--noise", metavar="DIR", help=NOISE_HELP + "; its test part is used" + NOISE_DEFAULT)
     parser.add_argument("--noise-type", default="any", help="any, noise, music or speech (default: %(default)s)")
     parser.add_argument("--layers", nargs="+", metavar="L", help="layers (default: all)")
     parser.add_argument("--speakers", type=positive_int, default=40, help="speakers (default: %(default)s)")

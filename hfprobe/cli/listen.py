@@ -9,7 +9,15 @@ import argparse
 from pathlib import Path
 
 from hfprobe.cli.banks import add_encoder_arguments, add_vocoder_arguments, load_encoders
-from hfprobe.cli.common import check_output, device_of, positive_float, settings, write_settings
+from hfprobe.cli.common import (
+    NOISE_DEFAULT,
+    NOISE_HELP,
+    check_output,
+    device_of,
+    positive_float,
+    settings,
+    write_settings,
+)
 from hfprobe.cli.report import add_audio_format
 
 
@@ -22,9 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--snr", nargs="+", default=["clean", "10"], metavar="S",
         help="conditions: clean, or noise at so many dB (default: clean 10)",
     )  # fmt: skip
-    parser.add_argument(
-        "--noise", metavar="DIR", help="noise in MUSAN's layout, or 'generated' (default: what is there)"
-    )
+    parser.add_argument("--noise", metavar="DIR", help=NOISE_HELP + NOISE_DEFAULT)
     parser.add_argument("--noise-type", default="any", help="any, noise, music or speech (default: %(default)s)")
     parser.add_argument("--transcript", help="what is said (one recording only)")
     parser.add_argument(

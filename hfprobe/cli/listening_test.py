@@ -6,6 +6,7 @@ import argparse
 
 from hfprobe.cli import listening_test_make, listening_test_score
 from hfprobe.cli.common import add_common_arguments
+from hfprobe.cli.examples import HelpFormatter, epilog
 
 ACTIONS = {
     "make": (listening_test_make, "write the page that listeners open, and the key that stays with you"),
@@ -18,7 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="make|score", required=True)
     for name, (module, summary) in ACTIONS.items():
         described = summary[0].upper() + summary[1:] + "."
-        sub = actions.add_parser(name, help=summary, description=described, allow_abbrev=False)
+        sub = actions.add_parser(
+            name, help=summary, description=described, allow_abbrev=False,
+            epilog=epilog(f"listening-test {name}"), formatter_class=HelpFormatter,
+        )  # fmt: skip
         module.add_arguments(sub)
         add_common_arguments(sub)
 

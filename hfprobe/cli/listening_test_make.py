@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hfprobe.cli.banks import add_encoder_arguments, add_vocoder_arguments, load_encoders
 from hfprobe.cli.common import (
+    NOISE_DEFAULT,
     NOISE_HELP,
     add_columns_argument,
     check_output,
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--conditions", nargs="+", metavar="C", help="with --sounds: of these conditions only (default: all)"
     )
-    parser.add_argument("--noise", metavar="DIR", help=NOISE_HELP + "; its test part is used")
+    parser.add_argument("--noise", metavar="DIR", help=NOISE_HELP + "; its test part is used" + NOISE_DEFAULT)
     parser.add_argument("--noise-type", default="any", help="any, noise, music or speech (default: %(default)s)")
     parser.add_argument("--layers", nargs="+", metavar="L", help="layers, also ceiling and floor (default: all layers)")
     parser.add_argument(

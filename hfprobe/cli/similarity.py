@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from hfprobe.cli.common import (
+    NOISE_DEFAULT,
     NOISE_HELP,
     add_dataset_arguments,
     check_output,
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--snr", nargs="+", default=["clean"], metavar="S",
         help="conditions: the first is compared with each of the others, layer by layer (default: clean)",
     )  # fmt: skip
-    parser.add_argument("--noise", metavar="DIR", help=NOISE_HELP + "; its test part is used")
+    parser.add_argument("--noise", metavar="DIR", help=NOISE_HELP + "; its test part is used" + NOISE_DEFAULT)
     parser.add_argument("--noise-type", default="any", help="any, noise, music or speech (default: %(default)s)")
     parser.add_argument(
         "--grid", choices=("mean", "nearest"), default="mean",
@@ -94,6 +95,7 @@ def run(args: argparse.Namespace) -> str:
     from hfprobe.analysis.test_set import load_test_set
     from hfprobe.cli.train import noise_of
     from hfprobe.progress import progress_bar
+    from hfprobe.reports.similarity import score_markdown
 
     if args.replicates < 0:
         raise ConfigError(f"--replicates must be 0 or more, got {args.replicates}")
@@ -124,7 +126,9 @@ def run(args: argparse.Namespace) -> str:
         return f"process {others.index + 1} of {others.count} gave its share of the frames to the first"
     write_scores(args, scores, sources, test, folder)
     write_settings(args, folder)
-    print((folder / "results.md").read_text(encoding="utf-8"))
+    print(score_markdown(scores, brief=True))
+    if args.checkpoints is not None:
+        print(f"layers against layers of the checkpoints before the last: {folder / 'results.md'}")
     say_left_out(args, test.failures)
     say_noise_left_out(args, noise)
     failed = sum(item.score is None for item in scores)

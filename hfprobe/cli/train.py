@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from hfprobe.cli.common import (
+    NOISE_DEFAULT,
     NOISE_HELP,
     add_dataset_arguments,
     check_output,
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, metavar="BANK", help="folder for the bank, its log and checkpoints")
     parser.add_argument(
         "--noise", default=None, metavar="DIR",
-        help=NOISE_HELP + ", 'local' (the data folder) or 'none' (default: what is there)",
+        help=NOISE_HELP + ", 'local' or 'none'" + NOISE_DEFAULT,
     )  # fmt: skip
     parser.add_argument(
         "--clean-share", type=share, default=0.25, help="utterances without noise (default: %(default)s)"

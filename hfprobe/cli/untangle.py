@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hfprobe.cli.banks import add_encoder_arguments
 from hfprobe.cli.common import (
+    NOISE_DEFAULT,
     NOISE_HELP,
     add_dataset_arguments,
     check_output,
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--snr", nargs="+", default=["clean"], metavar="S",
         help="conditions: clean, or noise at so many dB (default: clean)",
     )  # fmt: skip
-    parser.add_argument("--noise", metavar="DIR", help=NOISE_HELP + "; its test part is used")
+    parser.add_argument("--noise", metavar="DIR", help=NOISE_HELP + "; its test part is used" + NOISE_DEFAULT)
     parser.add_argument("--noise-type", default="any", help="any, noise, music or speech (default: %(default)s)")
     parser.add_argument(
         "--aligner", default="vgg-blstm-baseline", metavar="E",

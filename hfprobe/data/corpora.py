@@ -204,6 +204,14 @@ KINDS: dict[str, tuple[Callable, str, str]] = {
 ON_THE_HUB = ("librispeech", "speechocean762")
 
 
+def _offline(name: str) -> str:
+    """What to do without a network, for corpora that are also read from the data folder."""
+    own = {"speechocean762": "speechocean762/*.parquet", "librispeech": "LibriSpeech"}.get(name)
+    if own is None:
+        return ""
+    return f", or put {own} into a folder and set HFPROBE_DATA to it; espeak needs neither"
+
+
 def load_corpus(spec: str) -> IterableDataset:
     """Open a corpus as a stream.
 
@@ -248,7 +256,7 @@ def load_corpus(spec: str) -> IterableDataset:
         if not (isinstance(error, (OSError, ValueError, RuntimeError, ImportError)) or passes(error)):
             raise
         raise DatasetError(
-            f"dataset {spec!r} cannot be opened: {short(error)}; check the name and the network"
+            f"dataset {spec!r} cannot be opened: {short(error)}; check the name and the network{_offline(name)}"
         ) from error
     known = "; ".join(usage for _, _, usage in KINDS.values())
     raise DatasetError(

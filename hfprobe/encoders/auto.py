@@ -284,7 +284,9 @@ def _download(repo_id: str, revision: str | None, patterns: tuple[str, ...]) -> 
     try:
         return fetch(repo_id, revision, patterns, _HUB_DUPLICATES, check=_check_sizes)
     except HubError as error:
-        raise EncoderError(f"encoder {repo_id!r} could not be fetched from the Hub: {error}") from error
+        raise EncoderError(
+            f"encoder {repo_id!r} is no folder here, and could not be fetched from the Hub: {error}"
+        ) from error
 
 
 def _check_sizes(files: dict[str, int]) -> None:

@@ -78,10 +78,21 @@ def matrix(items: Sequence[PairScore]) -> tuple[list[str], list[str], list[list[
     return rows, columns, [[None if cell is None else float(cell) for cell in line] for line in cells]
 
 
-def score_markdown(scores: Sequence[PairScore]) -> str:
-    """Tables: layers against layers, then checkpoints and conditions with intervals and nulls."""
+def score_markdown(scores: Sequence[PairScore], brief: bool = False) -> str:
+    """Tables: layers against layers, then checkpoints and conditions with intervals and nulls.
+
+    Args:
+        scores: Scores of a comparison.
+        brief: Leave out layers against layers of all checkpoints but the last, to be read on a terminal.
+
+    Returns:
+        Markdown.
+    """
     parts = []
+    earlier = {item.left.encoder for items in _along_training(scores).values() for item in items} if brief else set()
     for encoders, condition, measure, items in grids(scores):
+        if encoders in earlier:
+            continue
         rows, columns, cells = matrix(items)
         lines = [(row, *(_text(cell) for cell in line)) for row, line in zip(rows, cells, strict=True)]
         caption = f"{LABELS[measure]}, {encoders}, {condition}; {_facts(items)}"
@@ -223,10 +234,11 @@ def curve(items: Sequence[PairScore], training: bool) -> Figure:
                 spots, [low for low, _ in bounds], [high for _, high in bounds], color=colour, alpha=0.15, linewidth=0
             )
             axes.plot(spots, [score.null for _, score in known], color=MUTED, linestyle="", marker=".", markersize=3)
+        ticks, title = _checkpoints(places) if training else (places, "layer")
         axes.set_xticks(
-            range(len(places)), places, rotation=0 if training else 40, ha="center" if training else "right"
+            range(len(places)), ticks, rotation=0 if training else 40, ha="center" if training else "right"
         )
-        axes.set_xlabel("checkpoint" if training else "layer")
+        axes.set_xlabel(title)
         against = items[0].right.encoder if training else f"{items[0].left.condition} input"
         axes.set_ylabel(f"{LABELS[items[0].measure]} with {against}")
         axes.set_ylim(top=1.02)
@@ -234,6 +246,14 @@ def curve(items: Sequence[PairScore], training: bool) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
         figure.legend(loc="outside right center", frameon=False)
     return figure
+
+
+def _checkpoints(names: Sequence[str]) -> tuple[list[str], str]:
+    """Ticks that do not run into one another, and the title of their axis: ``12`` for ``12step`` where all are steps."""
+    for unit in ("step", "epoch"):
+        if all(re.fullmatch(rf"\d+{unit}", name) for name in names):
+            return [name.removesuffix(unit) for name in names], f"checkpoint ({unit} of training)"
+    return list(names), "checkpoint"
 
 
 def _along_training(scores: Sequence[PairScore]) -> dict[str, list[PairScore]]:

@@ -235,9 +235,7 @@ def curve(items: Sequence[PairScore], training: bool) -> Figure:
             )
             axes.plot(spots, [score.null for _, score in known], color=MUTED, linestyle="", marker=".", markersize=3)
         ticks, title = _checkpoints(places) if training else (places, "layer")
-        axes.set_xticks(
-            range(len(places)), ticks, rotation=0 if training else 40, ha="center" if training else "right"
-        )
+        axes.set_xticks(range(len(places)), ticks, rotation=0 if training else 40, ha="center" if training else "right")
         axes.set_xlabel(title)
         against = items[0].right.encoder if training else f"{items[0].left.condition} input"
         axes.set_ylabel(f"{LABELS[items[0].measure]} with {against}")
@@ -249,7 +247,7 @@ def curve(items: Sequence[PairScore], training: bool) -> Figure:
 
 
 def _checkpoints(names: Sequence[str]) -> tuple[list[str], str]:
-    """Ticks that do not run into one another, and the title of their axis: ``12`` for ``12step`` where all are steps."""
+    """Ticks that stand side by side, and the title of their axis: ``12`` for ``12step`` where all are steps."""
     for unit in ("step", "epoch"):
         if all(re.fullmatch(rf"\d+{unit}", name) for name in names):
             return [name.removesuffix(unit) for name in names], f"checkpoint ({unit} of training)"

@@ -40,7 +40,9 @@ def test_utterances_come_from_as_many_speakers_as_there_are():
 
 
 def test_kept_are_chosen_utterances_with_texts_of_their_own_reader():
-    test = TestSet([f"u{k}" for k in range(4)], [np.full(1600, k + 1.0, np.float32) for k in range(4)], ["T"] * 4, list("aabb"))
+    test = TestSet(
+        [f"u{k}" for k in range(4)], [np.full(1600, k + 1.0, np.float32) for k in range(4)], ["T"] * 4, list("aabb")
+    )
     written = []
     pairs = [(Encoder("vgg"), None), (Encoder("random:vgg", reads=False), None), (Encoder("mute", reads=False), None)]
     keeper = SoundKeeper(test, 2, pairs, lambda *place, text: written.append((place[:4], text)))
@@ -52,7 +54,12 @@ def test_kept_are_chosen_utterances_with_texts_of_their_own_reader():
             keeper("clean", encoder, layer, batch, [test.waveforms[i] for i in batch], [mel, mel])
     assert written == [
         ((name, "clean", who, layer), text)
-        for who, layer, text in ((None, "input", "vgg"), ("vgg", "cnn1", "vgg"), ("random:vgg", "cnn1", "vgg"), ("mute", "cnn1", None))
+        for who, layer, text in (
+            (None, "input", "vgg"),
+            ("vgg", "cnn1", "vgg"),
+            ("random:vgg", "cnn1", "vgg"),
+            ("mute", "cnn1", None),
+        )
         for name in ("u0", "u2")
     ]
     measured = Measured(test, SimpleNamespace(), ("vgg", "random:vgg", "mute"), {})

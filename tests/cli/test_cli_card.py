@@ -21,7 +21,9 @@ def measured(world, tmp_path):
         ResultRow(name, layer, "clean", metric, 0.25, 0.2, 0.3, 12)
         for name in ("enc", "elsewhere") for layer in layers for metric in ("eer", "stoi")
     ]  # fmt: skip
-    Results(rows, {"command": "hfprobe evaluate"}, {"dataset": "espeak:test"}).to_json(tmp_path / "run" / "results.json")
+    Results(rows, {"command": "hfprobe evaluate"}, {"dataset": "espeak:test"}).to_json(
+        tmp_path / "run" / "results.json"
+    )
     (tmp_path / "run" / "differences.json").write_text('{"differences": []}', encoding="utf-8")
     return str(tmp_path / "run")
 
@@ -34,7 +36,18 @@ def code_of(card):
 def test_card_of_a_bank(world, measured, tmp_path, capsys, monkeypatch):
     folder = tmp_path / "out"
     folder.mkdir()
-    command = ["card", world.bank, "--encoder", world.encoder, "--results", measured, "--license", "cc-by-4.0", "--output", str(folder)]
+    command = [
+        "card",
+        world.bank,
+        "--encoder",
+        world.encoder,
+        "--results",
+        measured,
+        "--license",
+        "cc-by-4.0",
+        "--output",
+        str(folder),
+    ]
     assert main([*command, "--samples", world.wav, "--max-seconds", "0.5", "--iterations", "2"]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert "only if the speaker agreed" in printed[0] and str(folder / "README.md") in printed[-1]
@@ -46,12 +59,23 @@ def test_card_of_a_bank(world, measured, tmp_path, capsys, monkeypatch):
     sounds = sorted(folder.glob("samples/00-a/*.flac"))
     assert [sound.stem for sound in sounds] == sorted([*layers, "input", "ceiling"])
     assert all(soundfile.info(sound).frames == 8000 and f"(samples/00-a/{sound.name})" in text for sound in sounds)
-    assert "| `dataset` | espeak:train |" in text and "| `hidden_dim` | 8 |" in text  # of the bank, and of the run's settings
+    assert (
+        "| `dataset` | espeak:train |" in text and "| `hidden_dim` | 8 |" in text
+    )  # of the bank, and of the run's settings
     assert world.bank not in text and str(tmp_path) not in text
     # The card's code runs where bank, encoder and recording lie.
     monkeypatch.chdir(Path(world.bank).parent)
     scope = {}
-    exec(compile(code_of(folder / "README.md").replace('"my.wav"', repr(world.wav)).replace('f"{layer}.flac"', f'f"{tmp_path}/{{layer}}.flac"'), "card", "exec"), scope)
+    exec(
+        compile(
+            code_of(folder / "README.md")
+            .replace('"my.wav"', repr(world.wav))
+            .replace('f"{layer}.flac"', f'f"{tmp_path}/{{layer}}.flac"'),
+            "card",
+            "exec",
+        ),
+        scope,
+    )
     assert sorted(path.stem for path in tmp_path.glob("*.flac")) == sorted(layers)
 
 
@@ -59,7 +83,16 @@ def test_card_of_an_encoder_and_what_its_maker_says(world, measured, tmp_path, m
     about = {"summary": "A *toy*.", "license": "mit", "language": ["en"], "data": ["Nothing."], "tags": ["toy"]}
     (tmp_path / "about.yaml").write_text(yaml.safe_dump(about), encoding="utf-8")
     card = tmp_path / "enc.md"
-    command = ["card", world.encoder, "--about", str(tmp_path / "about.yaml"), "--base-model", "user/base", "--output", str(card)]
+    command = [
+        "card",
+        world.encoder,
+        "--about",
+        str(tmp_path / "about.yaml"),
+        "--base-model",
+        "user/base",
+        "--output",
+        str(card),
+    ]
     assert main([*command, "--results", measured]) == 0
     data = ModelCard(card.read_text(encoding="utf-8")).data
     assert (data.license, data.base_model, data.language) == ("mit", "user/base", ["en"]) and "toy" in data.tags
@@ -74,11 +107,25 @@ def test_card_of_an_encoder_and_what_its_maker_says(world, measured, tmp_path, m
 
 def test_card_for_a_repository_loads_from_it(world, tmp_path):
     card = tmp_path / "card.md"
-    command = ["card", world.bank, "--repo-id", "user/probes", "--encoder", world.encoder, "--no-picture", "--output", str(card)]
+    command = [
+        "card",
+        world.bank,
+        "--repo-id",
+        "user/probes",
+        "--encoder",
+        world.encoder,
+        "--no-picture",
+        "--output",
+        str(card),
+    ]
     assert main(command) == 0
     code = code_of(card)
-    assert 'ProbeBank.from_pretrained("user/probes")\n' in code and 'AutoSpeechEncoder.from_pretrained("enc")  #' in code
-    assert ModelCard(card.read_text(encoding="utf-8")).data.license == "unknown" and "not stated" in card.read_text(encoding="utf-8")
+    assert (
+        'ProbeBank.from_pretrained("user/probes")\n' in code and 'AutoSpeechEncoder.from_pretrained("enc")  #' in code
+    )
+    assert ModelCard(card.read_text(encoding="utf-8")).data.license == "unknown" and "not stated" in card.read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize(

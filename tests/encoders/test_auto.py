@@ -119,7 +119,9 @@ def test_no_network_is_one_line(shelf, monkeypatch):
         raise HubError("cannot connect")
 
     monkeypatch.setattr(auto, "fetch", fetch)
-    with pytest.raises(EncoderError, match="'someone/model' is no folder here, and could not be fetched from the Hub: cannot connect"):
+    with pytest.raises(
+        EncoderError, match="'someone/model' is no folder here, and could not be fetched from the Hub: cannot connect"
+    ):
         AutoSpeechEncoder.from_pretrained("someone/model")
 
 

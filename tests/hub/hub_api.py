@@ -216,7 +216,9 @@ class Handler(BaseHTTPRequestHandler):
         repo, oid, commits = self._repo(kind, id), self._repo(kind, id).at(rev).oid, []
         while oid is not None:
             commit = repo.commits[oid]
-            commits.append({"id": oid, "title": commit.title, "message": "", "authors": [], "date": "2026-01-01T00:00:00.000Z"})
+            commits.append(
+                {"id": oid, "title": commit.title, "message": "", "authors": [], "date": "2026-01-01T00:00:00.000Z"}
+            )
             oid = commit.parent
         return 200, commits, {"X-Total-Count": str(len(commits))}
 
@@ -242,7 +244,9 @@ class Handler(BaseHTTPRequestHandler):
         for item in json.loads(body)["files"]:
             path, there = item["path"], files.get(item["path"])
             mode = "lfs" if is_lfs(path, item["size"]) else "regular"
-            answers.append({"path": path, "uploadMode": mode, "shouldIgnore": False, "oid": there.etag if there else None})
+            answers.append(
+                {"path": path, "uploadMode": mode, "shouldIgnore": False, "oid": there.etag if there else None}
+            )
         return 200, {"files": answers}, {}
 
     def _lfs_batch(self, body, kind, id):
@@ -251,7 +255,10 @@ class Handler(BaseHTTPRequestHandler):
         for item in json.loads(body)["objects"]:
             answer = {"oid": item["oid"], "size": item["size"], "authenticated": True}
             if item["oid"] not in repo.objects:
-                answer["actions"] = {"upload": {"href": f"{base}/{item['oid']}", "header": {}}, "verify": {"href": f"{base}/verify"}}
+                answer["actions"] = {
+                    "upload": {"href": f"{base}/{item['oid']}", "header": {}},
+                    "verify": {"href": f"{base}/verify"},
+                }
             objects.append(answer)
         return 200, {"transfer": "basic", "objects": objects}, {"Content-Type": "application/vnd.git-lfs+json"}
 
@@ -318,7 +325,12 @@ class Handler(BaseHTTPRequestHandler):
         blob = commit.files.get(path)
         if blob is None:
             raise HubProblem(404, f"{path} does not exist", "EntryNotFound")
-        headers = {"X-Repo-Commit": commit.oid, "ETag": f'"{blob.etag}"', "Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
+        headers = {
+            "X-Repo-Commit": commit.oid,
+            "ETag": f'"{blob.etag}"',
+            "Accept-Ranges": "bytes",
+            "Content-Type": "application/octet-stream",
+        }
         if blob.lfs:
             headers |= {"X-Linked-Etag": f'"{blob.sha256}"', "X-Linked-Size": str(len(blob.data))}
         found = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range") or "")

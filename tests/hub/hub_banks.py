@@ -36,4 +36,6 @@ def make_classifiers(layers=("l1", "l2")) -> ClassifierBank:
     """Linear classifiers with random weights."""
     torch.manual_seed(1)
     config = {"input_dim": 6, "labels": ["f", "m"], "target": "gender"}
-    return ClassifierBank({name: ClassifierProbe(ClassifierProbeConfig(layer=name, **config)) for name in layers}, "toy")
+    return ClassifierBank(
+        {name: ClassifierProbe(ClassifierProbeConfig(layer=name, **config)) for name in layers}, "toy"
+    )

@@ -133,7 +133,9 @@ class Repo:
             if recursive or len(parts) == 1:
                 entries.append(blob.entry(path))
         oid = hashlib.sha1
-        return [{"type": "directory", "path": f, "oid": oid(f.encode()).hexdigest(), "size": 0} for f in sorted(folders)] + entries
+        return [
+            {"type": "directory", "path": f, "oid": oid(f.encode()).hexdigest(), "size": 0} for f in sorted(folders)
+        ] + entries
 
     def info(self, revision: str, blobs: bool) -> dict:
         """As the Hub's API describes a repository."""

@@ -190,7 +190,10 @@ def test_what_passes_is_tried_again(hub, worker, bank_folder):
     push(worker, bank_folder, "user/patient")
     repo = hub.repos["models", "user/patient"]
     assert not hub.faults and len(repo.objects) == 4
-    assert repo.titles() == ["Upload probe bank", "initial commit"]  # the commit whose answer was lost is not made twice
+    assert repo.titles() == [
+        "Upload probe bank",
+        "initial commit",
+    ]  # the commit whose answer was lost is not made twice
     hub.clear()
     hub.plant("GET /api/models/user/patient$", retry_after=7.0)
     hub.plant("GET /user/patient/resolve/.*/l1/model.safetensors", times=2)
@@ -246,7 +249,9 @@ def test_what_does_not_pass_is_one_sentence(hub, worker, bank_folder, kind):
 
 def test_a_file_that_stalls_or_lies_in_the_middle(hub, worker, bank_folder):
     hub.put_folder("model", "user/slow", bank_folder)
-    hub.plant("GET .*/user/slow/.*/l1/model.safetensors|GET /user/slow/.*/l1/model.safetensors", "stall", after=50, times=1000)
+    hub.plant(
+        "GET .*/user/slow/.*/l1/model.safetensors|GET /user/slow/.*/l1/model.safetensors", "stall", after=50, times=1000
+    )
     message = worker.run(
         """
         constants.HF_HUB_DOWNLOAD_TIMEOUT = 0.3

@@ -31,7 +31,10 @@ result = [status, 'ProbeBank.from_pretrained("user/carded")' in text, back.text 
 
 def test_no_such_repository_is_one_line(hub, worker, tmp_path):
     result = worker.run(
-        CARD + "result = [status, wrong.getvalue()]", source="user/nothing-here", out=str(tmp_path / "new" / "README.md"), options=[]
+        CARD + "result = [status, wrong.getvalue()]",
+        source="user/nothing-here",
+        out=str(tmp_path / "new" / "README.md"),
+        options=[],
     )
     assert result[0] == 1 and result[1].startswith("hfprobe: error: ") and result[1].count("\n") == 1
     assert not (tmp_path / "new").exists()

@@ -40,7 +40,10 @@ def test_espnet_with_meta_yaml(hub, worker, espnet_folder, tmp_path):
     other = shutil.copytree(espnet_folder, tmp_path / "other")
     (other / "run.sh").write_text("exit 1")
     weights = other / "exp" / "asr_tiny" / "valid.loss.best.pth"
-    torch.save({name: value * 0.5 if value.is_floating_point() else value for name, value in torch.load(weights).items()}, weights)
+    torch.save(
+        {name: value * 0.5 if value.is_floating_point() else value for name, value in torch.load(weights).items()},
+        weights,
+    )
     hub.put_folder("model", "someone/espnet", other)
     first = worker.run(SAME, repo="someone/espnet", revision="v1", folder=espnet_folder)
     now = worker.run(SAME, repo="someone/espnet", revision=None, folder=other)
@@ -99,5 +102,7 @@ def test_listening_in_one_line_with_probes_from_the_hub(hub, worker, tmp_path):
     lines = result[3].splitlines()
     assert lines[0] == "samples (1.0 s) through blstm-robust" and lines[1].startswith("layer")
     assert [line.split()[0] for line in lines[2:]] == names and f"{result[4]:4.2f}" in lines[-1]
-    assert result[5] == [f"{name}.flac" for name in names] and (tmp_path / "sounds" / "blstm5.flac").stat().st_size > 1000
+    assert (
+        result[5] == [f"{name}.flac" for name in names] and (tmp_path / "sounds" / "blstm5.flac").stat().st_size > 1000
+    )
     assert "random:blstm-robust" in result[6] and "blstm5" in result[7] and result[8] == "AudioError"

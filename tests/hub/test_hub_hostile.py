@@ -34,7 +34,10 @@ def test_hostile_banks_are_refused_from_the_hub_and_from_disk(hub, worker, bank_
     told = worker.run("result = {n: refused(ProbeBank.from_pretrained, f'evil/{n}') for n in names}", names=list(cases))
     for name, (files, expected) in cases.items():
         kind, message = told[name]
-        assert kind == "BankError" and expected in message and "\n" not in message and len(message) < 600, (name, message)
+        assert kind == "BankError" and expected in message and "\n" not in message and len(message) < 600, (
+            name,
+            message,
+        )
         folder = write(tmp_path / name, files)
         with pytest.raises(BankError) as error:
             ProbeBank.from_pretrained(folder)
@@ -84,17 +87,38 @@ def test_hostile_encoders_are_refused(hub, worker, tmp_path):
     hub.put_repo("model", "evil/mapped", {"config.json": json.dumps({**settings, "auto_map": {"AutoModel": "m.Evil"}}), "model.safetensors": safetensors({}), "m.py": "raise SystemExit"})  # fmt: skip
     hub.put_repo("model", "evil/kernel", {"config.json": json.dumps({**settings, "attn_implementation": "evil/kernel"}), "model.safetensors": safetensors({})})  # fmt: skip
     hub.put_repo("model", "evil/extractor", {"config.json": json.dumps(settings), "preprocessor_config.json": json.dumps({"auto_map": {"AutoFeatureExtractor": "m.Evil"}}), "model.safetensors": safetensors({})})  # fmt: skip
-    hub.put_repo("model", "evil/pickled", {"config.json": json.dumps(settings), "pytorch_model.bin": pickled.getvalue()})
+    hub.put_repo(
+        "model", "evil/pickled", {"config.json": json.dumps(settings), "pytorch_model.bin": pickled.getvalue()}
+    )
     hub.put_repo("model", "evil/espnet", {"config.yaml": yaml, "valid.loss.best.pth": pickled.getvalue()})
     hub.put_repo("model", "evil/meta", {"meta.yaml": "files: {asr_model_file: ../../x.pth}\n", "config.yaml": yaml})
     hub.put_repo("model", "evil/yaml", {"config.yaml": "a: !!python/object/apply:os.system ['true']\n", "valid.loss.best.pth": b"x"})  # fmt: skip
     hub.put_repo("model", "evil/large", {"config.json": b" " * 50_000_001})
-    hub.put_repo("model", "evil/header", {"config.json": json.dumps(settings), "model.safetensors": safetensors({}, length=10**15)})
+    hub.put_repo(
+        "model",
+        "evil/header",
+        {"config.json": json.dumps(settings), "model.safetensors": safetensors({}, length=10**15)},
+    )
     hub.put_repo("model", "evil/zipped", {"config.json": json.dumps(settings), "model.safetensors": pickled.getvalue()})
     hub.put_repo("model", "evil/espnet-zipped", {"config.yaml": yaml, "model.safetensors": pickled.getvalue()})
     hub.put_repo("model", "evil/path", {"config.json": json.dumps(settings), "../../../up.json": "{}"})
-    names = ["path", "mapped", "kernel", "extractor", "pickled", "espnet", "meta", "yaml", "large", "header", "zipped", "espnet-zipped"]
-    told = worker.run("result = {n: refused(AutoSpeechEncoder.from_pretrained, f'evil/{n}') for n in names}", names=names)
+    names = [
+        "path",
+        "mapped",
+        "kernel",
+        "extractor",
+        "pickled",
+        "espnet",
+        "meta",
+        "yaml",
+        "large",
+        "header",
+        "zipped",
+        "espnet-zipped",
+    ]
+    told = worker.run(
+        "result = {n: refused(AutoSpeechEncoder.from_pretrained, f'evil/{n}') for n in names}", names=names
+    )
     expected = {"path": "leads elsewhere", "mapped": "auto_map", "kernel": "attn_implementation", "extractor": "auto_map", "pickled": "plain weights",
                 "espnet": "", "meta": "../../x.pth", "yaml": "YAML", "large": "50,000,000", "header": "header",
                 "zipped": "pickle", "espnet-zipped": ""}  # fmt: skip

@@ -43,7 +43,9 @@ def test_push_from_end_to_end(hub, worker, bank_folder, tmp_path):
     assert status == 0 and output.splitlines()[-1] == f"open {hub.url}/user/cli/commit/{repo.refs['v2']}"
     assert repo.private and repo.titles("v2") == ["Second", "initial commit"] and repo.files("main") == {}
     pushed = repo.files("v2")
-    expected = {p.relative_to(bank).as_posix(): p.read_bytes() for p in bank.rglob("*") if p.is_file() and p.suffix != ".jsonl"}
+    expected = {
+        p.relative_to(bank).as_posix(): p.read_bytes() for p in bank.rglob("*") if p.is_file() and p.suffix != ".jsonl"
+    }
     assert pushed == expected
     worker.run("ProbeBank.from_pretrained('user/cli', revision='v2')")
 
@@ -89,7 +91,17 @@ def test_what_is_not_whole_is_not_pushed(hub, worker, bank_folder, classifier_fo
 
 
 def test_no_token_in_what_a_process_prints(hub, bank_folder, tmp_path):
-    arguments = [sys.executable, "-m", "hfprobe", "push", str(bank_folder), "--repo-id", "user/denied", "--yes", "--debug"]
+    arguments = [
+        sys.executable,
+        "-m",
+        "hfprobe",
+        "push",
+        str(bank_folder),
+        "--repo-id",
+        "user/denied",
+        "--yes",
+        "--debug",
+    ]
     environment = {**os.environ, **hub.environment(tmp_path, READ_TOKEN), "HF_DEBUG": "1"}
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1 and "does not allow this with repository 'user/denied'" in done.stderr

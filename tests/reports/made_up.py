@@ -87,9 +87,24 @@ def along_training(encoder="asr"):
     made = []
     for step in (1, 2, 10):
         for number, (left, right) in enumerate((("a", "b"), ("a", "c"), ("b", "c"))):
-            made.append(ResultRow(f"{encoder}@{step}", f"{left}~{right}", "clean", "pwcca", 0.9 / (step + number), None, None, 500))
+            made.append(
+                ResultRow(
+                    f"{encoder}@{step}", f"{left}~{right}", "clean", "pwcca", 0.9 / (step + number), None, None, 500
+                )
+            )
         if step < 10:
             for place, layer in enumerate("abc"):
                 value = 0.5 + 0.04 * step - 0.1 * place
-                made.append(ResultRow(f"{encoder}@{step}~{encoder}@10", f"{layer}~{layer}", "clean", "pwcca", value, value - 0.05, value + 0.05, 500))
+                made.append(
+                    ResultRow(
+                        f"{encoder}@{step}~{encoder}@10",
+                        f"{layer}~{layer}",
+                        "clean",
+                        "pwcca",
+                        value,
+                        value - 0.05,
+                        value + 0.05,
+                        500,
+                    )
+                )
     return made

@@ -24,7 +24,9 @@ def facts(kind="bank", encoder="vgg", about=None, **changes):
     return CardFacts(kind, encoder=encoder, layers=layers, about=said, **{**settings, **changes})
 
 
-def evaluation(encoder="vgg", metrics=("eer", "stoi"), conditions=("clean", "noise@10dB"), layers=LAYERS, shift=0.0, config=None):
+def evaluation(
+    encoder="vgg", metrics=("eer", "stoi"), conditions=("clean", "noise@10dB"), layers=LAYERS, shift=0.0, config=None
+):
     rows = []
     for c, condition in enumerate(conditions):
         for m, metric in enumerate(metrics):
@@ -58,7 +60,14 @@ def test_tables_hold_every_value_with_interval_by_condition():
     results = evaluation()
     clean, noisy = sound_tables(render_card(facts(), [results]))
     for condition, table in (("clean", clean), ("noise@10dB", noisy)):
-        assert [line["layer"] for line in table] == ["input", "ceiling", "`conv1`", "`lstm1`", "`lstm2`", "floor (mean mel)"]
+        assert [line["layer"] for line in table] == [
+            "input",
+            "ceiling",
+            "`conv1`",
+            "`lstm1`",
+            "`lstm2`",
+            "floor (mean mel)",
+        ]
         for line in table:
             layer = line["layer"].strip("`").removesuffix(" (mean mel)")
             eer, stoi = (results.select(layer=layer, condition=condition, metric=m).rows[0] for m in ("eer", "stoi"))
@@ -77,7 +86,11 @@ def test_only_what_was_measured_is_shown():
 
 
 def test_failures_are_counted_and_never_a_number():
-    rows = [row for row in evaluation(conditions=("clean",)) if (row.layer, row.metric) not in (("lstm1", "stoi"), ("conv1", "stoi"))]
+    rows = [
+        row
+        for row in evaluation(conditions=("clean",))
+        if (row.layer, row.metric) not in (("lstm1", "stoi"), ("conv1", "stoi"))
+    ]
     rows += [ResultRow("vgg", "lstm1", "clean", "stoi", None, n=0, n_failed=80)]
     rows += [ResultRow("vgg", "conv1", "clean", "stoi", 0.5, 0.4, 0.6, n=78, n_failed=2)]
     text = render_card(facts(), [Results(rows, {}, CONFIG)])
@@ -97,8 +110,14 @@ def test_the_hubs_client_reads_the_numbers_back():
     assert len(back) == len(card.data.eval_results) == 2 * 4
     for (metric, layer, condition), result in back.items():
         row = results.select(layer=layer, condition=condition, metric=metric).rows[0]
-        assert result.metric_value == pytest.approx(100 * row.value if metric == "eer" else row.value, abs=0.0501 if metric == "eer" else 5.1e-4)
-        assert (result.dataset_type, result.dataset_config, result.dataset_split) == ("openslr/librispeech_asr", "clean", "test")
+        assert result.metric_value == pytest.approx(
+            100 * row.value if metric == "eer" else row.value, abs=0.0501 if metric == "eer" else 5.1e-4
+        )
+        assert (result.dataset_type, result.dataset_config, result.dataset_split) == (
+            "openslr/librispeech_asr",
+            "clean",
+            "test",
+        )
         assert result.task_type == "audio-to-audio"
 
 
@@ -111,9 +130,18 @@ def test_random_weights_come_from_a_run_of_their_own():
     main, _, random, _ = sound_tables(text)
     value = next(row.value for row in twin if (row.layer, row.condition, row.metric) == ("conv1", "clean", "stoi"))
     assert random[0]["layer"] == "`conv1`" and random[0]["STOI"].startswith(f"{value:.3f} ")
-    last = [r.value for run in (evaluation(), twin) for r in run if (r.layer, r.condition, r.metric) == ("lstm2", "clean", "stoi")]
+    last = [
+        r.value
+        for run in (evaluation(), twin)
+        for r in run
+        if (r.layer, r.condition, r.metric) == ("lstm2", "clean", "stoi")
+    ]
     assert f"STOI from `lstm2`: {last[0]:.3f} trained, **{last[1]:.3f}** with random weights." in text
-    assert "read by the trained recogniser" in text and random[0]["WER (%)"].startswith("87.5") and "WER (%)" not in main[0]
+    assert (
+        "read by the trained recogniser" in text
+        and random[0]["WER (%)"].startswith("87.5")
+        and "WER (%)" not in main[0]
+    )
     # Input and ceiling of the other run belong to other clips.
     assert main[0]["STOI"].startswith("0.111 ")
     assert all(result.metric_value < 101 for result in ModelCard(text).data.eval_results)
@@ -130,15 +158,23 @@ def test_recogniser_card_has_error_rates_of_recordings():
     (rows,) = [lines for header, lines in tables(text) if header[0] == "condition"]
     assert rows[1] == {"condition": "noise@0dB", "CER (%)": "64.1 (62.1 to 66.1)", "WER (%)": "64.1 (62.1 to 66.1)"}
     found = ModelCard(text).data.eval_results
-    assert {(r.metric_type, r.metric_args["condition"]) for r in found} == {(m, c) for m in ("wer", "cer") for c in ("clean", "noise@0dB")}
-    assert {r.task_type for r in found} == {"automatic-speech-recognition"} and found[0].dataset_type == "mispeech/speechocean762"
+    assert {(r.metric_type, r.metric_args["condition"]) for r in found} == {
+        (m, c) for m in ("wer", "cer") for c in ("clean", "noise@0dB")
+    }
+    assert {r.task_type for r in found} == {"automatic-speech-recognition"} and found[
+        0
+    ].dataset_type == "mispeech/speechocean762"
     bank = render_card(facts(), [run, evaluation(metrics=("eer", "wer"))])
     assert "error_rates.py" not in bank and "64.1" not in bank
 
 
 def test_second_recogniser_and_other_measures_have_their_place():
     extra = [ResultRow("vgg > whisper", layer, "clean", "wer", 0.25, 0.2, 0.3, 80) for layer in LAYERS]
-    labels = [ResultRow("vgg", layer, "clean", metric, 0.4, 0.3, 0.5, 900) for layer in LAYERS for metric in ("accuracy", "selectivity")]
+    labels = [
+        ResultRow("vgg", layer, "clean", metric, 0.4, 0.3, 0.5, 900)
+        for layer in LAYERS
+        for metric in ("accuracy", "selectivity")
+    ]
     labels += [ResultRow("-", "input", "clean", "accuracy", 0.16, 0.1, 0.2, 900)]
     run = Results(labels, {"command": "hfprobe classify"}, {"target": "phone", "probe": "linear"})
     text = render_card(facts(), [Results([*evaluation(), *extra], {}, CONFIG), run])
@@ -161,15 +197,29 @@ EVIL = "x|<img src=x onerror=alert(1)>`{{ 7 * 7 }}`[a](javascript:b) *c* \n---\n
 
 def test_names_and_transcripts_stay_text():
     results = evaluation(EVIL)
-    made = facts(encoder=EVIL, name=EVIL, source=EVIL, encoder_source=EVIL, training={"steps": EVIL}, capacity=EVIL, environment={"torch": EVIL})
-    results = Results(results.rows, {"command": f"hfprobe evaluate {EVIL}", "date": EVIL}, {**CONFIG, "dataset": EVIL, "verifier": EVIL})
+    made = facts(
+        encoder=EVIL,
+        name=EVIL,
+        source=EVIL,
+        encoder_source=EVIL,
+        training={"steps": EVIL},
+        capacity=EVIL,
+        environment={"torch": EVIL},
+    )
+    results = Results(
+        results.rows,
+        {"command": f"hfprobe evaluate {EVIL}", "date": EVIL},
+        {**CONFIG, "dataset": EVIL, "verifier": EVIL},
+    )
     sample = Sample(EVIL, "conv1", "samples/00-x/conv1.flac", EVIL, 0.5)
     text = render_card(made, [results], "layers.png", [sample])
     assert validate_card(text) == []
     body = text.split("---\n", 2)[2]
     prose = re.sub(r"^```.*?^```$", "", body, flags=re.DOTALL | re.MULTILINE)
     assert "<img" not in prose and "\u202e" not in prose and "](javascript" not in prose.replace("\\](", "")
-    assert re.findall(r"^# .*", body, re.MULTILINE) == [line for line in body.splitlines() if line.startswith("# Probes of x")]
+    assert re.findall(r"^# .*", body, re.MULTILINE) == [
+        line for line in body.splitlines() if line.startswith("# Probes of x")
+    ]
     assert len(tables(text)) == 6  # every line as wide as its header
     card = ModelCard(text)
     assert "Fake" in card.data.model_name and "\n" not in card.data.model_name
@@ -186,7 +236,9 @@ def test_yaml_of_odd_names_is_read_back():
 def test_no_folder_of_a_machine_gets_in():
     run = evaluation(config={**CONFIG, "dataset": "kaldi:/home/me/data"})
     command = {"command": "hfprobe evaluate --dataset kaldi:/home/me/data --noise=/corpora/musan --output ../secret/x"}
-    text = render_card(facts(training={"dataset": "parquet:/home/me/a/*.parquet"}), [Results(run.rows, command, run.config)])
+    text = render_card(
+        facts(training={"dataset": "parquet:/home/me/a/*.parquet"}), [Results(run.rows, command, run.config)]
+    )
     assert not {"/home", "/corpora", "secret"} & set(re.findall(r"/home|/corpora|secret", text))
     assert "kaldi:data" in text and "--noise=musan" in text and "parquet:\\*.parquet" in text
     assert ModelCard(text).data.eval_results[0].dataset_type == "kaldi"
@@ -210,10 +262,18 @@ def test_datasets_by_the_hubs_names(spec, expected):
 
 
 def test_samples_are_linked():
-    samples = [Sample("a b.wav", "input", "samples/00-a-b/input.flac", "HELLO", 1.0), Sample("a b.wav", "lstm1", "samples/00-a-b/l 1.flac")]
+    samples = [
+        Sample("a b.wav", "input", "samples/00-a-b/input.flac", "HELLO", 1.0),
+        Sample("a b.wav", "lstm1", "samples/00-a-b/l 1.flac"),
+    ]
     text = render_card(facts(), samples=samples)
     (rows,) = [lines for header, lines in tables(text) if "sound" in header]
-    assert rows[0] == {"layer": "input", "sound": "[listen](samples/00-a-b/input.flac)", "STOI": "1.000", "read as": "HELLO"}
+    assert rows[0] == {
+        "layer": "input",
+        "sound": "[listen](samples/00-a-b/input.flac)",
+        "STOI": "1.000",
+        "read as": "HELLO",
+    }
     assert rows[1] == {"layer": "`lstm1`", "sound": "[listen](samples/00-a-b/l%201.flac)", "STOI": "–", "read as": "–"}
 
 
@@ -224,7 +284,11 @@ def test_sections_that_every_card_has():
         assert [h for h in headings if f"\n## {h}\n" not in text] == []
         assert "1911.01102" in text and "@software{hfprobe" in text and validate_card(text) == []
         for anchor in re.findall(r"\]\(#([\w-]+)\)", text):
-            assert any(re.sub(r"[^\w]+", "-", line.strip("# ").lower()) == anchor for line in text.splitlines() if line.startswith("## ")), anchor
+            assert any(
+                re.sub(r"[^\w]+", "-", line.strip("# ").lower()) == anchor
+                for line in text.splitlines()
+                if line.startswith("## ")
+            ), anchor
     assert "not stated" in render_card(facts(about=About()))
 
 
@@ -241,7 +305,12 @@ def test_a_gap_in_the_template_is_an_error(monkeypatch):
 
 @pytest.mark.parametrize(
     "given, words",
-    [({"licence": "mit"}, "no 'licence'; known: summary"), ({"data": [1]}, "data of a card must be a list"), ({"license": 3}, "must be a text"), ([], "keys and values")],
+    [
+        ({"licence": "mit"}, "no 'licence'; known: summary"),
+        ({"data": [1]}, "data of a card must be a list"),
+        ({"license": 3}, "must be a text"),
+        ([], "keys and values"),
+    ],
 )
 def test_what_a_maker_says_is_checked(given, words):
     with pytest.raises(ReportError, match=words):

@@ -78,7 +78,8 @@ def shown(text, rows):
                 place = (line[0].split(" ")[0], condition, metric)
                 row = rows[place]
                 low, value, high = (
-                    "–" if row[key] is None else f"{scale * row[key]:.{digits}f}" for key in ("ci_low", "value", "ci_high")
+                    "–" if row[key] is None else f"{scale * row[key]:.{digits}f}"
+                    for key in ("ci_low", "value", "ci_high")
                 )
                 expected = value if low in ("–", value) and high == low else f"{value} ({low} to {high})"
                 # Counts follow where they are not those of the column.
@@ -128,7 +129,9 @@ def test_code_of_the_card_runs(kind, name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     time = np.arange(8000) / 16000
     soundfile.write("my.wav", 0.3 * np.sin(2 * np.pi * 300 * time) * np.sin(2 * np.pi * 3 * time), 16000)
-    (code,) = re.findall(r"^```python\n(.*?)^```$", card_of(kind, name).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    (code,) = re.findall(
+        r"^```python\n(.*?)^```$", card_of(kind, name).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
     scope = {}
     exec(compile(code, "card", "exec"), scope)  # noqa: S102  our own card
     layers = [layer.name for layer in scope["encoder"].layers]

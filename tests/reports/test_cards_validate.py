@@ -106,9 +106,12 @@ def test_links_must_be_files_beside_the_card(tmp_path):
     (tmp_path / "samples" / "a.flac").write_bytes(b"sound")
     body = "# A\n\n[sound](samples/a.flac) ![p](https://a.org/b.png) [up](#a) `[no](link.md)`\n\n```\n[no](x.md)\n```\n"
     assert validate_card(card(body=body), tmp_path) == []
-    bad = "# A\n\n![p](layers.png) [o](../other.md) [abs](/etc/passwd) <audio src=\"samples/b.flac\"></audio>\n"
+    bad = '# A\n\n![p](layers.png) [o](../other.md) [abs](/etc/passwd) <audio src="samples/b.flac"></audio>\n'
     problems = validate_card(card(body=bad), tmp_path)
-    assert [word in problem for word, problem in zip(("layers.png", "../other.md", "/etc/passwd", "b.flac"), problems, strict=True)] == [True] * 4
+    assert [
+        word in problem
+        for word, problem in zip(("layers.png", "../other.md", "/etc/passwd", "b.flac"), problems, strict=True)
+    ] == [True] * 4
     assert validate_card(card(body=bad)) == []  # without a folder links are not looked at
 
 

@@ -29,7 +29,9 @@ def test_sounds_and_pictures_come_back(tmp_path):
 
 def test_names_that_are_one_on_disk_stay_two_sounds(tmp_path):
     layers = {"a/b": clip(300, 0.3), "a b": clip(500, 0.3), "A-B": clip(700, 0.3)}
-    keep_views([UtteranceView("u", "u", conditions=(ConditionView("clean", clip(200, 0.3), None, {"e": layers}),))], tmp_path)
+    keep_views(
+        [UtteranceView("u", "u", conditions=(ConditionView("clean", clip(200, 0.3), None, {"e": layers}),))], tmp_path
+    )
     (read,) = read_sounds(tmp_path)
     for name, one in layers.items():
         np.testing.assert_allclose(read.conditions[0].encoders["e"][name].waveform, one.waveform, atol=2 / 32768)

@@ -107,7 +107,9 @@ def test_a_folder_holds_sounds_figures_and_data_beside_the_page(whole):
     assert not any(attrs.get("id", "").startswith("block-") for attrs, _ in page.scripts)
     for one in page.data["room"]["utterances"][0]["conditions"][0]["clips"]:
         sound = (folder / "sounds" / f"{one['key']}.flac").read_bytes()
-        handed = re.fullmatch(r'hfprobeSound\("([^"]+)","([^"]+)"\);\n', (folder / "sounds" / f"{one['key']}.flac.js").read_text())
+        handed = re.fullmatch(
+            r'hfprobeSound\("([^"]+)","([^"]+)"\);\n', (folder / "sounds" / f"{one['key']}.flac.js").read_text()
+        )
         assert handed[1] == one["key"] and base64.b64decode(handed[2]) == sound
         assert (folder / "sounds" / f"{one['key']}.png").is_file()
     links = [attrs["href"] for attrs in page.all("a") if not attrs["href"].startswith("#")]
@@ -174,7 +176,9 @@ def test_nothing_comes_from_outside_and_only_one_script_runs(whole):
 
 def test_hostile_text_is_text_everywhere(tmp_path):
     sound = clip(300, 0.25, text=HOSTILE, note=HOSTILE)
-    evil = UtteranceView(HOSTILE, HOSTILE, HOSTILE, (HOSTILE,), (ConditionView(HOSTILE, sound, sound, {HOSTILE: {HOSTILE: sound}}),))
+    evil = UtteranceView(
+        HOSTILE, HOSTILE, HOSTILE, (HOSTILE,), (ConditionView(HOSTILE, sound, sound, {HOSTILE: {HOSTILE: sound}}),)
+    )
     results = [ResultRow(HOSTILE, layer, "clean", "eer", 0.5) for layer in (HOSTILE, "$x^{")]
     results += [ResultRow(f"{HOSTILE}@{k}", "p<b>~<i>q", "clean", "linear_cka", 0.5) for k in (1, 2)]
     results += [ResultRow("e", pair, "clean", "linear_cka", 0.5) for pair in ("p<b>~<i>q", "p<b>~r")]
@@ -183,7 +187,9 @@ def test_hostile_text_is_text_everywhere(tmp_path):
     quiet = run_of(HOSTILE, Results((), stamp, {HOSTILE: HOSTILE}), [evil])
     for single, one in ((True, quiet), (False, made)):
         page = Reader(write_page([one], tmp_path / str(single), HOSTILE, [HOSTILE], single_file=single))
-        assert page.open == [] and not {"img", "i", "b"} & {tag for tag, attrs in page.elements if attrs or tag == "img"} - {"i"}
+        assert page.open == [] and not {"img", "i", "b"} & {
+            tag for tag, attrs in page.elements if attrs or tag == "img"
+        } - {"i"}
         assert len([1 for attrs, _ in page.scripts if "type" not in attrs]) == 1
         assert " ".join(HOSTILE.split()) in page.text and "49" not in page.all("h1")
         room = page.data["room"]["utterances"][0]
@@ -223,7 +229,9 @@ def test_a_page_of_several_runs_says_whose_sounds_they_are(tmp_path):
 
 
 def test_the_picture_of_an_invariance_run_is_figure_3(tmp_path):
-    folder = saved(tmp_path / "noise", [ResultRow("e", x, "noise@0dB", "invariance", 0.5) for x in "ab"], command="invariance")
+    folder = saved(
+        tmp_path / "noise", [ResultRow("e", x, "noise@0dB", "invariance", 0.5) for x in "ab"], command="invariance"
+    )
     (folder / "spectrograms.png").write_bytes(b"<script>no picture</script>")
     assert "Figure 3" not in Reader(write_page(load_runs([folder]), tmp_path / "a")).text
     picture = b"\x89PNG\r\n\x1a\n" + bytes(100)

@@ -42,18 +42,35 @@ def pages(tmp_path_factory):
         without_drawing(patch)
         sounds = [view("u1", seconds=3.0), view("u2", seconds=3.0, transcript=None)]
         training = saved(root / "training", along_training(), command="similarity")
-        folder = write_page(load_runs([saved(root / "evaluation", rows(), sounds), training]), root / "folder", single_file=False)
+        folder = write_page(
+            load_runs([saved(root / "evaluation", rows(), sounds), training]), root / "folder", single_file=False
+        )
         short = saved(root / "short", rows(), [view("u1", seconds=1.5)])  # Opus takes its time
         single = write_page(load_runs([short, training]), root / "single", audio_format="opus")
         evil = clip(300, 0.3, text=HOSTILE, note=HOSTILE)
         names = (ConditionView(HOSTILE, evil, evil, {HOSTILE: {HOSTILE: evil}}), ConditionView("clean", evil, None, {}))
-        results = [ResultRow(HOSTILE, layer, "clean", m, 0.5, 0.4, 0.6, 9) for m in ("eer", "stoi") for layer in (HOSTILE, "$x^{")]
-        results += [ResultRow(f"{HOSTILE}@{k}", pair, "clean", "linear_cka", 0.5) for k in (1, 2) for pair in ("p<b>~<i>q", "p<b>~p<b>")]
+        results = [
+            ResultRow(HOSTILE, layer, "clean", m, 0.5, 0.4, 0.6, 9)
+            for m in ("eer", "stoi")
+            for layer in (HOSTILE, "$x^{")
+        ]
+        results += [
+            ResultRow(f"{HOSTILE}@{k}", pair, "clean", "linear_cka", 0.5)
+            for k in (1, 2)
+            for pair in ("p<b>~<i>q", "p<b>~p<b>")
+        ]
         results += [ResultRow("e", pair, "clean", "linear_cka", 0.5) for pair in ("p<b>~<i>q", "p<b>~r")]
         stamp = {"command": HOSTILE, HOSTILE: HOSTILE}
-        made = run_of(HOSTILE, Results(tuple(results), stamp, {HOSTILE: HOSTILE, "left_out": HOSTILE}), [UtteranceView(HOSTILE, HOSTILE, HOSTILE, (HOSTILE,), names)] * 2)
+        made = run_of(
+            HOSTILE,
+            Results(tuple(results), stamp, {HOSTILE: HOSTILE, "left_out": HOSTILE}),
+            [UtteranceView(HOSTILE, HOSTILE, HOSTILE, (HOSTILE,), names)] * 2,
+        )
         other = run_of("other", Results(()), [view("u3", seconds=0.3)])
-        hostile = {single: write_page([made, other], root / f"hostile{single}", HOSTILE, [HOSTILE], single_file=single) for single in (True, False)}
+        hostile = {
+            single: write_page([made, other], root / f"hostile{single}", HOSTILE, [HOSTILE], single_file=single)
+            for single in (True, False)
+        }
     return {"folder": folder, "single": single, "hostile": hostile[True], "hostile folder": hostile[False]}
 
 
@@ -103,7 +120,12 @@ def test_switching_goes_on_at_the_same_moment_without_a_gap(spied, pages, kind):
     assert browser.run(PITCH) == pytest.approx(200 + 80 * 0.75, abs=12)
     origin, seconds = browser.run("[hfprobeRoom.engine.origin, hfprobeRoom.engine.duration]")
     assert seconds == pytest.approx(3.0 if kind == "folder" else 1.5, abs=0.01)
-    places = [("layer", "blstm1", "u0-c0-e0-l1", 270), ("encoder", "1", "u0-c0-e1-l1", 370), ("condition", "1", "u0-c1-e1-l1", 770), ("layer", "ceiling", "u0-c1-ceiling", 620)]
+    places = [
+        ("layer", "blstm1", "u0-c0-e0-l1", 270),
+        ("encoder", "1", "u0-c0-e1-l1", 370),
+        ("condition", "1", "u0-c1-e1-l1", 770),
+        ("layer", "ceiling", "u0-c1-ceiling", 620),
+    ]
     for name, value, key, pitch in places:
         choose(browser, name, value)
         settled(browser, key)
@@ -114,7 +136,9 @@ def test_switching_goes_on_at_the_same_moment_without_a_gap(spied, pages, kind):
     assert len(parts) == 5 and parts[-1][1] is None
     for (_, end), (begin, _) in zip(parts, parts[1:], strict=False):
         assert 0.005 < end - begin < 0.1  # two sounds overlap for a moment: no gap
-    assert browser.run("[...document.querySelectorAll('.clip[aria-current]')].map((one) => one.dataset.key)") == ["u0-c1-ceiling"]
+    assert browser.run("[...document.querySelectorAll('.clip[aria-current]')].map((one) => one.dataset.key)") == [
+        "u0-c1-ceiling"
+    ]
     assert browser.run("document.querySelector('.now').innerText").split("\n") == ["ceiling", "noise at 10 dB"]
     # Only sounds of this utterance were taken.
     assert browser.run("[...hfprobeRoom.engine.buffers.keys()].every((key) => key.startsWith('u0-'))")
@@ -182,7 +206,9 @@ def test_controls_of_the_room(spied, pages, tmp_path):
     seek = browser.one(".seek")
     browser.run("arguments[0].value = 1.5, arguments[0].dispatchEvent(new Event('input'))", seek)
     assert browser.run("document.querySelector('.at').textContent") == "0:01.5"
-    left, width = browser.run("[document.querySelector('.stage .cursor').offsetLeft, document.querySelector('.stage').clientWidth]")
+    left, width = browser.run(
+        "[document.querySelector('.stage .cursor').offsetLeft, document.querySelector('.stage').clientWidth]"
+    )
     assert left == pytest.approx(width / 2, abs=3)  # the cursor moves in the picture
     card = browser.one('.clip[data-key="u0-c0-e1-l0"]')
     browser.hover(card)
@@ -191,7 +217,10 @@ def test_controls_of_the_room(spied, pages, tmp_path):
     button.click()
     settled(browser, "u0-c0-e1-l0")
     assert browser.run("played.at(-1).offset") == pytest.approx(1.5, abs=0.01)
-    assert button.get_attribute("aria-pressed") == "true" and button.get_attribute("aria-label") == "Pause cnn1 of vgg-baseline"
+    assert (
+        button.get_attribute("aria-pressed") == "true"
+        and button.get_attribute("aria-label") == "Pause cnn1 of vgg-baseline"
+    )
     card.find_element("css selector", ".mel").click()  # in the middle: plays from there
     browser.wait("played.length === 2")
     assert browser.run("played.at(-1).offset") == pytest.approx(1.5, abs=0.02)
@@ -207,13 +236,21 @@ def test_controls_of_the_room(spied, pages, tmp_path):
     assert name.read_bytes() == (pages["folder"].parent / "sounds" / "u0-c0-e1-l0.flac").read_bytes()
     picked = "[...document.querySelectorAll('.spectrograms .line-name')].map((one) => one.textContent)"
     assert browser.run(picked) == ["vgg-baseline", "vgg-robust"]  # the baseline above, as in the paper
-    cells = browser.run("[...document.querySelectorAll('.spectrograms .line:first-child .cell')].map((one) => [one.textContent, one.dataset.key])")
-    assert cells == [["clean", "u0-c0-input"], ["noise at 10 dB", "u0-c1-input"], *([layer, f"u0-c1-e1-l{k}"] for k, layer in enumerate(LAYERS))]
+    cells = browser.run(
+        "[...document.querySelectorAll('.spectrograms .line:first-child .cell')].map((one) => [one.textContent, one.dataset.key])"
+    )
+    assert cells == [
+        ["clean", "u0-c0-input"],
+        ["noise at 10 dB", "u0-c1-input"],
+        *([layer, f"u0-c1-e1-l{k}"] for k, layer in enumerate(LAYERS)),
+    ]
     browser.run("document.querySelector('.spectrograms .cell[data-key=\"u0-c1-e1-l2\"]').click()")
     settled(browser, "u0-c1-e1-l2")
     select = browser.one("#utterance")
     browser.run("arguments[0].value = '1', arguments[0].dispatchEvent(new Event('change'))", select)
-    assert browser.run("[hfprobeRoom.playing, hfprobeRoom.clip.key, document.querySelectorAll('.transcript').length]") == [False, "u1-c0-input", 0]
+    assert browser.run(
+        "[hfprobeRoom.playing, hfprobeRoom.clip.key, document.querySelectorAll('.transcript').length]"
+    ) == [False, "u1-c0-input", 0]
     browser.wait("[...document.querySelectorAll('.stage img')].every((one) => one.naturalWidth > 100)")
     play(browser)
     browser.wait("!hfprobeRoom.playing && hfprobeRoom.at === 0")  # the end
@@ -241,7 +278,10 @@ def test_over_http_sounds_are_fetched_when_they_are_needed(spied, pages):
 
 def tips(browser, key):
     """Text of the tip of a chart, its lines as (label and value), and the places of its panel."""
-    return browser.run("[...document.querySelectorAll(`[data-chart=\"${arguments[0]}\"] .tip:not([hidden]) :is(h5, p)`)].map((one) => one.innerText.trim())", key)
+    return browser.run(
+        '[...document.querySelectorAll(`[data-chart="${arguments[0]}"] .tip:not([hidden]) :is(h5, p)`)].map((one) => one.innerText.trim())',
+        key,
+    )
 
 
 def test_values_on_hover_and_by_keyboard_are_those_of_the_run(spied, pages):
@@ -280,10 +320,14 @@ def test_marks_are_where_the_values_are(spied, pages):
     browser = spied.open(pages["folder"])
     browser.run("document.querySelector('[data-chart=\"figure4-0\"]').scrollIntoView()")
     browser.wait("document.querySelectorAll('[data-chart=\"figure4-0\"] .panel-chart').length === 2")
-    heights = browser.run("[...document.querySelectorAll('[data-chart=\"figure4-0\"] .chart-panel:first-child .mark.layer')].map((one) => one.getCTM().f)")
+    heights = browser.run(
+        "[...document.querySelectorAll('[data-chart=\"figure4-0\"] .chart-panel:first-child .mark.layer')].map((one) => one.getCTM().f)"
+    )
     values = [value_of("stoi", encoder, layer, "clean") for encoder in ENCODERS for layer in LAYERS]
     slope = (heights[0] - heights[2]) / (values[2] - values[0])
-    assert slope > 0 and [heights[0] - slope * (value - values[0]) for value in values] == pytest.approx(heights, abs=0.6)
+    assert slope > 0 and [heights[0] - slope * (value - values[0]) for value in values] == pytest.approx(
+        heights, abs=0.6
+    )
 
 
 def test_the_slider_moves_through_the_checkpoints(spied, pages):
@@ -300,7 +344,9 @@ def test_the_slider_moves_through_the_checkpoints(spied, pages):
     assert browser.run(cells) == ["1.000", "0.450", "0.300"]
     browser.run("arguments[0].focus()", curve)
     browser.press("HOME")
-    browser.wait("document.querySelector('.training-stage .panel-chart').getAttribute('aria-label').includes('checkpoint 1')")
+    browser.wait(
+        "document.querySelector('.training-stage .panel-chart').getAttribute('aria-label').includes('checkpoint 1')"
+    )
     browser.hover(browser.one(".training-stage .panel-chart"))
     browser.wait("document.querySelectorAll('.training .tip:not([hidden])').length === 1")
     assert "checkpoint 1 0.440 (0.390 to 0.490), n 500" in browser.one(".training .tip").text
@@ -324,9 +370,24 @@ def test_all_can_be_reached_by_keyboard_with_the_focus_to_be_seen(spied, pages):
         name, outlined, visible = browser.run(seen)
         assert outlined and visible, name
         reached.append(name)
-    for name in ("INPUT.condition", "INPUT.encoder", "INPUT.layer", "BUTTON.main-play", "INPUT.seek", "INPUT.loop-box", "BUTTON.side", "BUTTON.flip", "BUTTON.play", "BUTTON.save", "SELECT.", "SUMMARY."):
+    for name in (
+        "INPUT.condition",
+        "INPUT.encoder",
+        "INPUT.layer",
+        "BUTTON.main-play",
+        "INPUT.seek",
+        "INPUT.loop-box",
+        "BUTTON.side",
+        "BUTTON.flip",
+        "BUTTON.play",
+        "BUTTON.save",
+        "SELECT.",
+        "SUMMARY.",
+    ):
         assert name in reached, (name, reached)
-    stops = browser.run("[...document.querySelectorAll('.panel-chart, .training input, .wide')].every((one) => one.tabIndex === 0)")
+    stops = browser.run(
+        "[...document.querySelectorAll('.panel-chart, .training input, .wide')].every((one) => one.tabIndex === 0)"
+    )
     assert stops
 
 
@@ -373,9 +434,13 @@ def test_hostile_text_does_nothing(spied, pages, kind):
     browser.press("ARROW_RIGHT", "ARROW_RIGHT", "x", "c", "e", "l")
     play(browser)
     assert "</script><img" in browser.one(".transcript").text and "</script><img" in browser.one(".stage-facts").text
-    browser.run("(() => { const select = document.getElementById('utterance'); select.value = '2'; select.dispatchEvent(new Event('change')); })()")
+    browser.run(
+        "(() => { const select = document.getElementById('utterance'); select.value = '2'; select.dispatchEvent(new Event('change')); })()"
+    )
     assert "pwned" not in browser.run("document.title").replace("document.title='pwned'", "")
-    assert browser.run("[document.querySelectorAll('img:not([alt])').length, document.querySelectorAll('script:not([type])').length, document.querySelectorAll('[onerror]').length]") == [0, 1, 0]
+    assert browser.run(
+        "[document.querySelectorAll('img:not([alt])').length, document.querySelectorAll('script:not([type])').length, document.querySelectorAll('[onerror]').length]"
+    ) == [0, 1, 0]
     assert browser.run("[...document.querySelectorAll('optgroup')].map((one) => one.label)") == [HOSTILE, "other"]
     quiet(browser, pages[kind], kind == "hostile")
 

@@ -239,7 +239,12 @@ def test_data_of_a_chart_is_what_the_figure_draws(folders):
 
 
 def test_a_layer_that_was_not_measured_and_one_that_failed_stay_apart():
-    rows = [row("e", "a", "stoi", None, n=0, n_failed=3), row("e", "b", "stoi", 0.5), row("f", "a", "stoi", 0.4), row("f", "b", "stoi", 0.5)]
+    rows = [
+        row("e", "a", "stoi", None, n=0, n_failed=3),
+        row("e", "b", "stoi", 0.5),
+        row("f", "a", "stoi", 0.4),
+        row("f", "b", "stoi", 0.5),
+    ]
     rows += [row("e", "a", "stoi", 0.4, "noise@0dB")]
     made = chart(rows, Measure("stoi"), ["e", "f"])
     points = {(panel["title"], one["label"]): one["points"] for panel in made["panels"] for one in panel["series"]}
@@ -248,6 +253,8 @@ def test_a_layer_that_was_not_measured_and_one_that_failed_stay_apart():
 
 
 def test_sections_of_runs_share_limits(tmp_path):
-    runs = [saved(tmp_path / name, [row(name, x, "stoi", value) for x in "ab"]) for name, value in (("e", 0.2), ("f", 0.9))]
+    runs = [
+        saved(tmp_path / name, [row(name, x, "stoi", value) for x in "ab"]) for name, value in (("e", 0.2), ("f", 0.9))
+    ]
     section = make_section(load_runs(runs), Measure("stoi"), "STOI", ["e", "f"], "m0")
     assert [(p.chart["low"], p.chart["high"]) for p in section.panels] == [(0.19, 0.91)] * 2

@@ -107,3 +107,10 @@ def test_the_script_writes_a_table(runs, tmp_path):
 def test_claims_without_an_architecture_are_not_tested(runs):
     lines = claims.check({"blstm": claims.Run(runs["blstm"], "svcca")})
     assert [item["holds"] for item in claims.plain_verdicts(lines)] == ["not tested", "yes", "not tested"]
+
+
+def test_an_encoder_without_a_history_is_put_in_order_and_no_more(tmp_path):
+    folder = write_run(tmp_path / "a", [f"blstm{n}" for n in range(1, 6)], nearer, bottom_up, steps=1)
+    lines = claims.check({"trained": claims.Run(folder, "svcca")})
+    assert found(lines, "trained", "nearer in depth")["holds"] == "yes"
+    assert found(lines, "trained", "bottom-up")["holds"] == "not tested"

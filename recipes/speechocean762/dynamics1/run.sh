@@ -4,6 +4,7 @@
 #   ./run.sh                                     trains all three, then compares and checks
 #   ./run.sh --stage 3 --blstm DIR --vgg-blstm DIR --transformer DIR    takes experiment folders with their checkpoints
 #   ./run.sh --archs "blstm transformer"         only these
+#   ./run.sh --also "DIR other-encoder"          trained encoders without a history, whose layers are put in order, too
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -13,6 +14,7 @@ archs="vgg_blstm blstm transformer"
 blstm=                  # experiment folders to take instead of training
 vgg_blstm=
 transformer=
+also="vgg-blstm-baseline blstm-baseline"  # trained to their end, without a history: for what is said of the end
 exp=exp                 # everything that is made goes here
 train_set=speechocean762:train
 test_set=speechocean762:test
@@ -37,7 +39,7 @@ warm_up() { [ "$1" != transformer ] || echo "--scheduler warmuplr --scheduler_co
 # about them
 layers_of() { [ "$1" != transformer ] || echo --layers transformer{1..8}; }
 # frames_of ARCH: with fewer frames than features, moments are decomposed in the span of the frames, in seconds
-frames_of() { [ "$1" != vgg_blstm ] || echo "--frames $wide_frames"; }
+frames_of() { case $(basename "$1") in vgg*) echo "--frames $wide_frames" ;; esac; }
 # steps_of FOLDER: the history that stage 2 keeps, or nothing for a folder that has whole epochs only
 steps_of() { ! compgen -G "$1/*step.pth" > /dev/null || echo '*step.pth'; }
 
@@ -73,12 +75,19 @@ if [ $stage -le 3 ] && [ $stop_stage -ge 3 ]; then
       --dataset "$test_set" --speakers "$speakers" --per-speaker "$per_speaker" --output "$exp/similarity/$arch"
     set +f
   done
+  for encoder in $also; do
+    # shellcheck disable=SC2046
+    $python -m hfprobe similarity --config conf/similarity.yaml --encoder "$encoder" $(frames_of "$encoder") \
+      --replicates "$replicates" --dataset "$test_set" --speakers "$speakers" --per-speaker "$per_speaker" \
+      --output "$exp/similarity/$(basename "$encoder")"
+  done
 fi
 
 if [ $stage -le 4 ] && [ $stop_stage -ge 4 ]; then
   echo "Stage 4: the three claims, each with a statistic and an interval"
   found=()
-  for arch in $archs; do
+  for arch in $archs $also; do
+    arch=$(basename "$arch")
     need "$exp/similarity/$arch/similarity.csv" 3
     found+=("$arch=$exp/similarity/$arch")
   done

@@ -39,7 +39,7 @@ class Run:
     """Scores of one architecture: value and draws by pair.
 
     Args:
-        folder: Output of ``hfprobe similarity --checkpoints``.
+        folder: Output of ``hfprobe similarity --checkpoints``, or of one encoder without.
         measure: Which of its measures.
     """
 
@@ -79,11 +79,11 @@ class Run:
         return _rank_correlations([near for near, _ in known], [found for _, found in known])
 
     def bottom_up(self, layers: list[str]) -> np.ndarray:
-        """How well height orders nearness to the end, averaged along training."""
-        curves = [
-            np.mean([f for step in self.steps if (f := self.scores.get((step, n, self.end, n))) is not None], axis=0)
-            for n in layers
-        ]
+        """How well height orders nearness to the end, averaged along training; NaN for an encoder without a history."""
+        known = [[f for step in self.steps if (f := self.scores.get((step, n, self.end, n))) is not None] for n in layers]
+        if not all(known):
+            return np.full(2, np.nan)
+        curves = [np.mean(found, axis=0) for found in known]
         return _rank_correlations([-place for place in range(len(layers))], curves)
 
 

@@ -126,8 +126,10 @@ def run(args: argparse.Namespace) -> str:
             )
         except KeyboardInterrupt as stop:
             there = pieces.made + pieces.taken_up
+            kept = "1 batch is" if there == 1 else f"{there} batches are"
+            behind = "it" if there == 1 else "them"
             raise as_interrupted(
-                stop, f"interrupted; {there} batches are measured and kept, the same command goes on behind them"
+                stop, f"interrupted; {kept} measured and kept, the same command goes on behind {behind}"
             ) from None
         if processes()[0] == 0:
             write_results(results, folder, differences)

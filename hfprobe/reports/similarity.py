@@ -249,7 +249,7 @@ def curve(items: Sequence[PairScore], training: bool) -> Figure:
 
 
 def _checkpoints(names: Sequence[str]) -> tuple[list[str], str]:
-    """Ticks that do not run into one another, and the title of their axis: ``12`` for ``12step`` where all are steps."""
+    """Ticks that do not run into one another, and the title of their axis: ``12`` for ``12step`` if all are steps."""
     for unit in ("step", "epoch"):
         if all(re.fullmatch(rf"\d+{unit}", name) for name in names):
             return [name.removesuffix(unit) for name in names], f"checkpoint ({unit} of training)"

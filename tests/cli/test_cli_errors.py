@@ -47,6 +47,8 @@ def test_bad_sound_is_refused_even_among_good_ones(capsys, world, sounds, tmp_pa
         ("listen", ["--max-seconds", "nan"], 2, "above 0"),
         ("listen", ["--seed", "-1"], 2, "at least 0"),
         ("listen", ["--bogus"], 2, "--bogus"),
+        ("listen", ["--bogus"], 2, "hfprobe listen --help"),
+        ("evaluate", ["--iteration", "4"], 2, "did you mean --iterations?"),
         ("evaluate", ["--dataset", "nothing"], 1, "unknown dataset 'nothing'"),
         ("evaluate", ["--dataset", "espeak:dev"], 1, "train and test"),
         ("evaluate", ["--dataset", "kaldi:nowhere"], 1, "nowhere"),

@@ -23,6 +23,7 @@ from hfprobe.cli.common import (
     write_settings,
     writing,
 )
+from hfprobe.cli.show import plain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -136,7 +137,7 @@ def run(args: argparse.Namespace) -> str:
             write_settings(args, folder)
             write_whole(folder / "left_out.json", left_out_json(utterances=test.failures))
             pieces.clear()
-            print((folder / "results.md").read_text(encoding="utf-8"))
+            print(plain((folder / "results.md").read_text(encoding="utf-8")))
     say_left_out(args, test.failures)
     say_noise_left_out(args, noise)
     sounds = f"; `hfprobe report {folder} --output PAGE` makes a page to listen to" if args.keep_sounds else ""

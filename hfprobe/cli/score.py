@@ -8,6 +8,7 @@ import io
 from pathlib import Path
 
 from hfprobe.cli.common import NOT_SETTINGS, check_output, device_of, positive_int, say_left_out, settings
+from hfprobe.cli.show import plain
 from hfprobe.errors import ConfigError, MeasureError
 
 NAMED = 3  # of what is left over, so many are named
@@ -106,7 +107,7 @@ def run(args: argparse.Namespace) -> str:
     }  # fmt: skip
     results = Results(tuple(report.rows), environment_stamp(args.seed, args.command_line), config)
     written = write_scores(args, results, report, quality, targets)
-    print(markdown_tables(results.rows))
+    print(plain(markdown_tables(results.rows)))
     print("\n".join(f"note: {notice}" for notice in notices))
     failed = LeftOut()
     for clip in report.clips:

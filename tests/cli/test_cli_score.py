@@ -86,7 +86,7 @@ def test_the_written_options_give_the_same_again(scored, tmp_path, capsys):
     again = tmp_path / "again.json"
     assert main(["score", "--config", str(scored.with_suffix(".config.yaml")), "--output", str(again)]) == 0
     out = capsys.readouterr().out
-    assert "| white@20dB | deg |" in out and "notes" not in out and "note: " in out
+    assert "| white@20dB | deg     |" in out and "notes" not in out and "note: " in out
     assert out.splitlines()[-1].startswith("results are in ")
     assert Results.from_json(again).rows == Results.from_json(scored.with_suffix(".json")).rows
     first, second = (yaml.safe_load(path.with_suffix(".config.yaml").read_text()) for path in (scored, again))

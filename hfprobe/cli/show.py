@@ -25,10 +25,10 @@ def plain(markdown: str) -> str:
         | my_cnn1 |  0.9 |
     """
     out: list[str] = []
-    table: list[list[str]] = []
+    table: list[str] = []
     for line in [*_ESCAPED.sub(r"\1", markdown).replace("&lt;", "<").replace("&gt;", ">").split("\n"), ""]:
         if line.startswith("|") and line.endswith("|"):
-            table.append([cell.strip() for cell in _CELLS.split(line)[1:-1]])
+            table.append(line)
             continue
         out += _aligned(table)
         table = []
@@ -36,10 +36,11 @@ def plain(markdown: str) -> str:
     return "\n".join(out[:-1])
 
 
-def _aligned(table: list[list[str]]) -> list[str]:
-    """Lines of a table whose second row is its rule."""
+def _aligned(rows: list[str]) -> list[str]:
+    """Lines of a table whose second row is its rule; as they are where they make none."""
+    table = [[cell.strip() for cell in _CELLS.split(row)[1:-1]] for row in rows]
     if len(table) < 2 or len({len(row) for row in table}) > 1:
-        return [f"| {' | '.join(row)} |" for row in table]
+        return rows
     rule = table[1]
     widths = [max(3, *(_width(row[i]) for row in table if row is not rule)) for i in range(len(rule))]
     lines = []

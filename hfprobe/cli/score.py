@@ -183,13 +183,13 @@ def trials_of(speakers: list[str] | None, verifier: str | None, most: int, seed:
 def left_over(pairs) -> list[str]:
     """What has no partner, counted and named."""
     notices = []
-    for kind, names in (
-        ("degraded files match no reference", pairs.lonely_degraded),
-        ("references have no degraded file", pairs.lonely_references),
+    for one, many, names in (
+        ("degraded file matches no reference", "degraded files match no reference", pairs.lonely_degraded),
+        ("reference has no degraded file", "references have no degraded file", pairs.lonely_references),
     ):
         if names:
             more = ", ..." if len(names) > NAMED else ""
-            notices.append(f"{len(names)} {kind}: {', '.join(names[:NAMED])}{more}")
+            notices.append(f"{len(names)} {one if len(names) == 1 else many}: {', '.join(names[:NAMED])}{more}")
     for system in pairs.systems:
         if len(system.files) < len(pairs.names):
             absent = next(name for index, name in enumerate(pairs.names) if index not in system.files)

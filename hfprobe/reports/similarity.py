@@ -237,9 +237,7 @@ def curve(items: Sequence[PairScore], training: bool) -> Figure:
             )
             axes.plot(spots, [score.null for _, score in known], color=MUTED, linestyle="", marker=".", markersize=3)
         ticks, title = _checkpoints(places) if training else (places, "layer")
-        axes.set_xticks(
-            range(len(places)), ticks, rotation=0 if training else 40, ha="center" if training else "right"
-        )
+        axes.set_xticks(range(len(places)), ticks, rotation=0 if training else 40, ha="center" if training else "right")
         axes.set_xlabel(title)
         against = items[0].right.encoder if training else f"{items[0].left.condition} input"
         axes.set_ylabel(f"{LABELS[items[0].measure]} with {against}")

@@ -104,7 +104,7 @@ def test_without_speakers_and_with_leftovers(folders, tmp_path, capsys):
     (tmp_path / "deg" / "bad-x.mp3").write_text("no sound")
     assert score(tmp_path, tmp_path / "o.json", "--condition", "music@5dB", "--name", "mine") == 0
     out = capsys.readouterr().out
-    for words in ("EER is left out", "1 references have no degraded file: y", "2 degraded files match no reference", "z.wav",
+    for words in ("EER is left out", "1 reference has no degraded file: y", "2 degraded files match no reference", "z.wav",
                   "pesq at 8000 Hz is narrowband", "no speaker is known"):  # fmt: skip
         assert words in out, words
     rows = Results.from_json(tmp_path / "o.json").rows

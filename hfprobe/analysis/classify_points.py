@@ -220,10 +220,13 @@ class Collector:
         parts = {side: sample_of_all(reservoir) for side, reservoir in self.kept.items()}
         for side in parts:
             if not sum(gather(len(parts[side]))):
-                raise DatasetError(
-                    "no labelled point was found; check the dataset's labels and alignments "
-                    f"(left out: {dict(left + common)})"
+                reasons = ", ".join(f"{count} {reason}" for reason, count in (left + common).items())
+                advice = (
+                    "give their times with --alignments, or take a corpus that has phones (speechocean762)"
+                    if left["no phones in the corpus"]
+                    else "check the dataset's labels and alignments"
                 )
+                raise DatasetError(f"no labelled point was found (left out: {reasons or 'none'}); {advice}")
         names = list(self.codes)
         here = {side: {names[i] for i in torch.unique(items.labels).tolist()} for side, items in parts.items()}
         every = gather(here)

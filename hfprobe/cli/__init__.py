@@ -7,6 +7,7 @@ printed. Modules are imported only when their command is used, so ``hfprobe --he
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import sys
 from typing import NoReturn
@@ -35,6 +36,15 @@ COMMANDS: dict[str, str] = {
 
 class OneLineParser(argparse.ArgumentParser):
     """Says what is wrong in one line; the usage is what ``--help`` is for."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        """Refuse unknown words here, where it is known which command's they are, and name the nearest option."""
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            options = [option for option in self._option_string_actions if option.startswith("--")]
+            near = difflib.get_close_matches(unknown[0].split("=")[0], options, n=1)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{f'; did you mean {near[0]}?' if near else ''}")
+        return namespace, unknown
 
     def error(self, message: str) -> NoReturn:
         """End with status 2 and one line."""

@@ -22,6 +22,7 @@ from hfprobe.cli.common import (
     write_settings,
     writing,
 )
+from hfprobe.cli.show import plain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,7 +122,7 @@ def run(args: argparse.Namespace) -> str:
         )  # fmt: skip
         if accelerator.is_main_process:
             write_answers(args, answers, config, folder)
-            print((folder / "results.md").read_text(encoding="utf-8"))
+            print(plain((folder / "results.md").read_text(encoding="utf-8")))
             every = answers.facts["left_out"]
             names = all_left_out([plan.left_out, collector.left_out]).names  # of this process's share
             for unit in ("utterance", "class"):

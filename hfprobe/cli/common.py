@@ -136,6 +136,7 @@ ADVICE = {
     errno.ENOSPC: "the disk is full: make room and give the same command again",
     errno.EDQUOT: "your quota of the disk is used up: make room and give the same command again",
     errno.EFBIG: "no file may be that large here (ulimit -f): raise the limit and give the same command again",
+    errno.EACCES: "this user has no right to it: choose another path, or change its rights",
     errno.EROFS: "nothing can be written there: choose another --output",
 }
 

@@ -23,6 +23,7 @@ from hfprobe.cli.common import (
     write_settings,
     writing,
 )
+from hfprobe.cli.show import plain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -126,15 +127,17 @@ def run(args: argparse.Namespace) -> str:
             )
         except KeyboardInterrupt as stop:
             there = pieces.made + pieces.taken_up
+            kept = "1 batch is" if there == 1 else f"{there} batches are"
+            behind = "it" if there == 1 else "them"
             raise as_interrupted(
-                stop, f"interrupted; {there} batches are measured and kept, the same command goes on behind them"
+                stop, f"interrupted; {kept} measured and kept, the same command goes on behind {behind}"
             ) from None
         if processes()[0] == 0:
             write_results(results, folder, differences)
             write_settings(args, folder)
             write_whole(folder / "left_out.json", left_out_json(utterances=test.failures))
             pieces.clear()
-            print((folder / "results.md").read_text(encoding="utf-8"))
+            print(plain((folder / "results.md").read_text(encoding="utf-8")))
     say_left_out(args, test.failures)
     say_noise_left_out(args, noise)
     sounds = f"; `hfprobe report {folder} --output PAGE` makes a page to listen to" if args.keep_sounds else ""

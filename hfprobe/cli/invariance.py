@@ -19,6 +19,7 @@ from hfprobe.cli.common import (
     settings,
     write_settings,
 )
+from hfprobe.cli.show import plain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> str:
     if args.cka:
         rows += _cka(args, pairs, test, conditions, noise, device)
     write_results(args, rows, pairs, test, conditions, noise, device, folder)
-    print((folder / "results.md").read_text(encoding="utf-8"))
+    print(plain((folder / "results.md").read_text(encoding="utf-8")))
     say_left_out(args, test.failures)
     say_noise_left_out(args, noise)
     return f"tables, figures, results.json and results.csv are in {folder}"

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from hfprobe.cli.common import check_output, settings, share, write_settings
+from hfprobe.cli.show import plain
 from hfprobe.errors import ConfigError
 
 
@@ -97,5 +98,5 @@ def _write(args, folder: Path, key, score, notes, agreement, markdown: str, mach
     write_whole(folder / "results.md", text)
     save_figure(figure, folder / ("figure2b" if metric == "her" else metric))
     write_settings(args, folder)
-    print(text)
+    print(plain(text))
     return f"tables, figure, results.json and results.csv are in {folder}"

@@ -8,6 +8,7 @@ import io
 from pathlib import Path
 
 from hfprobe.cli.common import NOT_SETTINGS, check_output, device_of, positive_int, say_left_out, settings
+from hfprobe.cli.show import plain
 from hfprobe.errors import ConfigError, MeasureError
 
 NAMED = 3  # of what is left over, so many are named
@@ -106,7 +107,7 @@ def run(args: argparse.Namespace) -> str:
     }  # fmt: skip
     results = Results(tuple(report.rows), environment_stamp(args.seed, args.command_line), config)
     written = write_scores(args, results, report, quality, targets)
-    print(markdown_tables(results.rows))
+    print(plain(markdown_tables(results.rows)))
     print("\n".join(f"note: {notice}" for notice in notices))
     failed = LeftOut()
     for clip in report.clips:
@@ -182,13 +183,13 @@ def trials_of(speakers: list[str] | None, verifier: str | None, most: int, seed:
 def left_over(pairs) -> list[str]:
     """What has no partner, counted and named."""
     notices = []
-    for kind, names in (
-        ("degraded files match no reference", pairs.lonely_degraded),
-        ("references have no degraded file", pairs.lonely_references),
+    for one, many, names in (
+        ("degraded file matches no reference", "degraded files match no reference", pairs.lonely_degraded),
+        ("reference has no degraded file", "references have no degraded file", pairs.lonely_references),
     ):
         if names:
             more = ", ..." if len(names) > NAMED else ""
-            notices.append(f"{len(names)} {kind}: {', '.join(names[:NAMED])}{more}")
+            notices.append(f"{len(names)} {one if len(names) == 1 else many}: {', '.join(names[:NAMED])}{more}")
     for system in pairs.systems:
         if len(system.files) < len(pairs.names):
             absent = next(name for index, name in enumerate(pairs.names) if index not in system.files)

@@ -20,6 +20,7 @@ from hfprobe.cli.common import (
     settings,
     write_settings,
 )
+from hfprobe.cli.show import plain
 from hfprobe.errors import ConfigError, LayerError
 
 _EPOCH = re.compile(r"(\d+)")
@@ -126,7 +127,7 @@ def run(args: argparse.Namespace) -> str:
         return f"process {others.index + 1} of {others.count} gave its share of the frames to the first"
     write_scores(args, scores, sources, test, folder)
     write_settings(args, folder)
-    print(score_markdown(scores, brief=True))
+    print(plain(score_markdown(scores, brief=True)))
     if args.checkpoints is not None:
         print(f"layers against layers of the checkpoints before the last: {folder / 'results.md'}")
     say_left_out(args, test.failures)

@@ -159,7 +159,8 @@ def run(args: argparse.Namespace) -> str:
         if held_out is not None:
             say_left_out(args, held_out.failures, "dev utterance")
     floor = f", those of {twin.name} in {folder / RANDOM}" if twin is not None else ""
-    return f"{bank.capacity} probes of {len(bank)} layers of {encoder.name} are in {folder}{floor}"
+    layers = "1 layer" if len(bank) == 1 else f"{len(bank)} layers"
+    return f"{bank.capacity} probes of {layers} of {encoder.name} are in {folder}{floor}"
 
 
 def check_usable(args: argparse.Namespace, stream) -> None:

@@ -19,6 +19,7 @@ from hfprobe.cli.common import (
     settings,
     write_settings,
 )
+from hfprobe.cli.show import plain
 from hfprobe.errors import ConfigError, LayerError
 
 
@@ -111,7 +112,7 @@ def run(args: argparse.Namespace) -> str:
     results = untangle(points, args.by, chosen, lambda keys: progress_bar(keys, "measuring", "layer"))
     write(args, results, points, plan, aligner, folder)
     write_settings(args, folder)
-    print((folder / "results.md").read_text(encoding="utf-8"))
+    print(plain((folder / "results.md").read_text(encoding="utf-8")))
     say_left_out(args, plan.left_out)
     say_left_out(args, points.failures, "point")
     say_noise_left_out(args, noise)

@@ -161,12 +161,15 @@ def _listeners(score: TripletScore) -> Table:
         (
             each.listener, str(each.n), _percent(each.errors / each.n if each.n else None),
             f"{each.catch_errors} of {each.catch_n}", MISSING if each.seconds is None else f"{each.seconds:.0f}",
-            "left out" if each.excluded else "counts",
+            "left out" if each.excluded else "yes",
         )
         for each in score.listeners
     )  # fmt: skip
     return Table(
-        "Listeners", ("listener", "answers", "HER (%)", "catch items wrong", "seconds per item", ""), body, labels=1
+        "Listeners",
+        ("listener", "answers", "HER (%)", "catch items wrong", "seconds per item", "in the result"),
+        body,
+        labels=1,
     )
 
 
@@ -184,11 +187,11 @@ def ratings_markdown(score: RatingScore) -> str:
     raters = tuple(
         (
             each.listener, str(each.n), _number(each.mean), f"{each.missed} of {each.n}",
-            MISSING if each.seconds is None else f"{each.seconds:.0f}", "left out" if each.excluded else "counts",
+            MISSING if each.seconds is None else f"{each.seconds:.0f}", "left out" if each.excluded else "yes",
         )
         for each in score.listeners
     )  # fmt: skip
-    names = ("listener", "items", "mean mark", "hidden reference below 90", "seconds per item", "")
+    names = ("listener", "items", "mean mark", "hidden reference below 90", "seconds per item", "in the result")
     tables = [
         Table("Quality by layer, 0 (bad) to 100 (like the reference)", header, marks, labels=3),
         Table("Listeners", names, raters, labels=1),

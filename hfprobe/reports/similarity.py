@@ -95,7 +95,9 @@ def score_markdown(scores: Sequence[PairScore], brief: bool = False) -> str:
             continue
         rows, columns, cells = matrix(items)
         lines = [(row, *(_text(cell) for cell in line)) for row, line in zip(rows, cells, strict=True)]
-        caption = f"{LABELS[measure]}, {encoders}, {condition}; {_facts(items)}"
+        left, right = items[0].left.encoder, items[0].right.encoder
+        named = encoders if left == right else f"{left} (rows) and {right} (columns)"
+        caption = f"{LABELS[measure]}, {named}, {condition}; {_facts(items)}"
         parts.append(Table(caption, ("layer", *columns), tuple(lines), labels=1).to_markdown())
     for caption, items in (*_along_training(scores).items(), *_over_conditions(scores).items()):
         lines = []

@@ -78,6 +78,7 @@ def test_utterances(world, tmp_path, target):
         (["--target", "phone", "--alignments", "/no/such"], "no alignment in"),
         (["--target", "phone", "--aligner", "nobody"], "nobody"),
         (["--target", "speaker", "--limit", "3"], "have only one"),
+        (["--target", "phone", "--limit", "4"], "4 no phones in the corpus); give their times with --alignments"),
         (["--target", "speaker", "--layers", "blstm9"], "no encoder has a layer 'blstm9'"),
         (["--target", "speaker", "--probe", "deep"], "choose from linear, mlp"),
         (["--target", "snr", "--noise", "none"], "needs noise"),

@@ -1,5 +1,6 @@
 """Wrong input: one line on standard error, status 1 or 2, nothing written."""
 
+import errno
 import subprocess
 import sys
 
@@ -47,6 +48,8 @@ def test_bad_sound_is_refused_even_among_good_ones(capsys, world, sounds, tmp_pa
         ("listen", ["--max-seconds", "nan"], 2, "above 0"),
         ("listen", ["--seed", "-1"], 2, "at least 0"),
         ("listen", ["--bogus"], 2, "--bogus"),
+        ("listen", ["--bogus"], 2, "hfprobe listen --help"),
+        ("evaluate", ["--iteration", "4"], 2, "did you mean --iterations?"),
         ("evaluate", ["--dataset", "nothing"], 1, "unknown dataset 'nothing'"),
         ("evaluate", ["--dataset", "espeak:dev"], 1, "train and test"),
         ("evaluate", ["--dataset", "kaldi:nowhere"], 1, "nowhere"),
@@ -173,3 +176,11 @@ def test_resampling_and_mixing_down_are_said(capsys, world, tmp_path, spoken):
     for note in ("mixed 2 channels to 1", "resampled from 8000 Hz to 16000 Hz"):
         assert note in said.out and note in page
     assert said.err == ""  # no bar, no warning where standard error is no terminal
+
+
+def test_a_folder_without_rights_says_what_to_do(capsys, monkeypatch):
+    def run(args):
+        raise PermissionError(errno.EACCES, "Permission denied", "page")
+
+    monkeypatch.setattr("hfprobe.cli.encoders.run", run)
+    refused(capsys, ["encoders"], 1, "'page'", "change its rights")

@@ -86,7 +86,7 @@ def test_the_written_options_give_the_same_again(scored, tmp_path, capsys):
     again = tmp_path / "again.json"
     assert main(["score", "--config", str(scored.with_suffix(".config.yaml")), "--output", str(again)]) == 0
     out = capsys.readouterr().out
-    assert "| white@20dB | deg |" in out and "notes" not in out and "note: " in out
+    assert "| white@20dB | deg     |" in out and "notes" not in out and "note: " in out
     assert out.splitlines()[-1].startswith("results are in ")
     assert Results.from_json(again).rows == Results.from_json(scored.with_suffix(".json")).rows
     first, second = (yaml.safe_load(path.with_suffix(".config.yaml").read_text()) for path in (scored, again))
@@ -104,7 +104,7 @@ def test_without_speakers_and_with_leftovers(folders, tmp_path, capsys):
     (tmp_path / "deg" / "bad-x.mp3").write_text("no sound")
     assert score(tmp_path, tmp_path / "o.json", "--condition", "music@5dB", "--name", "mine") == 0
     out = capsys.readouterr().out
-    for words in ("EER is left out", "1 references have no degraded file: y", "2 degraded files match no reference", "z.wav",
+    for words in ("EER is left out", "1 reference has no degraded file: y", "2 degraded files match no reference", "z.wav",
                   "pesq at 8000 Hz is narrowband", "no speaker is known"):  # fmt: skip
         assert words in out, words
     rows = Results.from_json(tmp_path / "o.json").rows

@@ -34,7 +34,20 @@ def test_a_missing_stage_is_named_and_help_is_there(tmp_path):
 @pytest.mark.skipif(os.environ.get("HFPROBE_SLOW") != "1", reason="trains three recognisers; set HFPROBE_SLOW=1")
 def test_from_training_to_verdicts(tmp_path):
     words = ["--exp", str(tmp_path), "--train-set", "espeak:train", "--test-set", "espeak:test", "--epochs", "1"]
-    words += ["--also", "blstm-robust", "--iters", "3", "--history", "3", "--batches", "3", "--speakers", "8", "--per-speaker", "2"]
+    words += [
+        "--also",
+        "blstm-robust",
+        "--iters",
+        "3",
+        "--history",
+        "3",
+        "--batches",
+        "3",
+        "--speakers",
+        "8",
+        "--per-speaker",
+        "2",
+    ]
     done = recipe(*words, "--replicates", "20", timeout=3000)
     assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-1500:]
     for arch, layers in (("vgg_blstm", 9), ("blstm", 5), ("transformer", 8)):

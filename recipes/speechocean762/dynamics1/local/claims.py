@@ -80,7 +80,9 @@ class Run:
 
     def bottom_up(self, layers: list[str]) -> np.ndarray:
         """How well height orders nearness to the end, averaged along training; NaN for an encoder without a history."""
-        known = [[f for step in self.steps if (f := self.scores.get((step, n, self.end, n))) is not None] for n in layers]
+        known = [
+            [f for step in self.steps if (f := self.scores.get((step, n, self.end, n))) is not None] for n in layers
+        ]
         if not all(known):
             return np.full(2, np.nan)
         curves = [np.mean(found, axis=0) for found in known]

@@ -240,7 +240,7 @@ def curve(items: Sequence[PairScore], training: bool) -> Figure:
         axes.set_xticks(range(len(places)), ticks, rotation=0 if training else 40, ha="center" if training else "right")
         axes.set_xlabel(title)
         against = items[0].right.encoder if training else f"{items[0].left.condition} input"
-        axes.set_ylabel(f"{LABELS[items[0].measure]} with {against}")
+        axes.set_ylabel(f"{LABELS[items[0].measure]}\nwith {against}")
         axes.set_ylim(top=1.02)
         axes.grid(axis="y", color=LINE, linewidth=0.7)
         axes.spines[["top", "right"]].set_visible(False)

@@ -144,7 +144,7 @@ def _split(plan: Plan, test_share: float, corpus: str) -> None:
         named = f" ({', '.join(alone[:3])}{', ...' if len(alone) > 3 else ''})" if alone and alone != [""] else ""
         reasons = f"; left out: {dict(plan.left_out)}" if plan.left_out else ""
         raise DatasetError(
-            f"cannot classify {plan.target} on {corpus!r}: each class needs a {what} to learn from and another to be "
+            f"cannot classify {plan.target} on {corpus!r}: each class needs one {what} to learn from and another to be "
             f"tested on; {len(kept)} have them, {len(alone)} have only one{named}{reasons}; use more data (--limit) or "
             "another target"
         )

@@ -226,7 +226,11 @@ def test_genders_are_split_by_speaker_and_phones_by_utterance(corpus):
 @pytest.mark.parametrize(
     ("change", "target", "message"),
     [
-        (lambda rows: rows[:] and rows.__setitem__(slice(None), rows[:1]), "phone", "one utterance to learn from.*0 have them"),
+        (
+            lambda rows: rows[:] and rows.__setitem__(slice(None), rows[:1]),
+            "phone",
+            "one utterance to learn from.*0 have them",
+        ),
         (lambda rows: [row.update(speaker="one") for row in rows], "speaker", "1 have them"),
         (lambda rows: [row.update(speaker=row["id"]) for row in rows], "speaker", "have only one"),
         (lambda rows: [row.update(gender="") for row in rows], "gender", "no gender in the corpus"),

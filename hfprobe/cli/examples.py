@@ -14,8 +14,9 @@ EXAMPLES: dict[str, str] = {
     "score": "hfprobe score --reference originals/ --degraded rebuilt/ --output scores",
     "similarity": "hfprobe similarity --encoder blstm-robust --dataset espeak:test --speakers 6 --per-speaker 2 "
     "--output similarity",
-    "classify": "hfprobe classify --encoder blstm-robust --dataset espeak:train --target phone --limit 60 "
-    "--output phone",
+    # Not phones: espeak tells none.
+    "classify": "hfprobe classify --encoder blstm-robust --dataset espeak:train --target noise --noise generated "
+    "--limit 60 --output noise",
     "invariance": "hfprobe invariance --encoder blstm-robust --dataset espeak:test --noise generated "
     "--output invariance",
     "untangle": "hfprobe untangle --encoder blstm-robust --dataset espeak:test --by speaker --points 20 "

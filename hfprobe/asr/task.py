@@ -14,6 +14,7 @@ from espnet2.tasks.asr import ASRTask
 from espnet2.utils.types import str2bool, str_or_none
 
 from hfprobe.asr.augment import check_speeds, register_specaug
+from hfprobe.asr.half import train_in_bfloat16
 from hfprobe.asr.history import HistoryTrainer, check_history
 from hfprobe.asr.iterators import StreamIterFactory
 from hfprobe.asr.optim import by_width
@@ -84,6 +85,10 @@ class StreamASRTask(ASRTask):
             "--unpacked_lstm", type=str2bool, default=True, help="faster LSTMs and convolutions on CPUs, equal numbers"
         )
         group.add_argument(
+            "--hf_bfloat16", type=str2bool, default=False,
+            help="train the encoder in bfloat16 arithmetic: faster where the CPU has AMX, slower elsewhere",
+        )  # fmt: skip
+        group.add_argument(
             "--unit_start", type=str2bool, default=True, help="every layer starts with outputs of unit size"
         )
         group.add_argument(
@@ -106,6 +111,8 @@ class StreamASRTask(ASRTask):
         if getattr(args, "unpacked_lstm", False):
             unpack_lstms(model)
             channels_last(model)
+        if getattr(args, "hf_bfloat16", False):
+            train_in_bfloat16(model.encoder)
         if getattr(args, "hf_teacher", None):
             teach(model, args.hf_teacher, args.hf_teacher_weight)
         return model

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,7 @@ def hear(
     seed: int = 0,
     device: str = "cpu",
     vocoder: Vocoder | None = None,
+    made: Callable[[Heard], object] | None = None,
 ) -> list[Heard]:
     """Rebuild a recording from every layer of every encoder.
 
@@ -65,6 +66,8 @@ def hear(
         seed: Seed of the phases.
         device: Where to run.
         vocoder: What makes sound of mel-spectrograms; `GriffinLim` with ``n_iter`` if None.
+        made: Called with every sound before the first is measured, so that it can be heard meanwhile; its measures are
+            None.
 
     Returns:
         The input, the ceiling, then each encoder's layers from shallow to deep.
@@ -85,16 +88,19 @@ def hear(
         (None, "input", waveforms[0].cpu(), true_mel[0].cpu())
     ]
     named += [(e, n, s[: len(heard)], m[0].cpu()) for (e, n, m), s in zip(mels, sounds, strict=True)]
-    similarities = _similarities(clean, [s.numpy() for _, _, s, _ in named], verifier)
-    texts = _texts(named, encoders, device)
+    unmeasured = [Heard(e, n, s.numpy(), m.numpy(), None, None, None, None) for e, n, s, m in named]
+    for sound in unmeasured if made else ():
+        made(sound)
+    similarities = _similarities(clean, [sound.waveform for sound in unmeasured], verifier)
+    texts = _texts(unmeasured, encoders, device)
     result = []
-    for (encoder_name, layer, sound, mel), (similarity, note), text in zip(named, similarities, texts, strict=True):
-        waveform = sound.numpy()
+    for sound, (similarity, note), text in zip(unmeasured, similarities, texts, strict=True):
+        quality = None
         try:
-            quality = stoi(clean, waveform)
+            quality = stoi(clean, sound.waveform)
         except MeasureError as error:
-            quality, note = None, f"no STOI: {error.reason}" + (f"; {note}" if note else "")
-        result.append(Heard(encoder_name, layer, waveform, mel.numpy(), quality, similarity, text, note))
+            note = f"no STOI: {error.reason}" + (f"; {note}" if note else "")
+        result.append(replace(sound, stoi=quality, similarity=similarity, text=text, note=note))
     return result
 
 
@@ -112,12 +118,12 @@ def _similarities(
     return [(float(c), None) if np.isfinite(c) else (None, missing) for c in cosines]
 
 
-def _texts(named: list, encoders: Sequence[tuple[Any, Any]], device: str) -> list[str | None]:
+def _texts(sounds: list[Heard], encoders: Sequence[tuple[Any, Any]], device: str) -> list[str | None]:
     """Each encoder's reading of its own layers' sounds; the first encoder also reads the input and the ceiling."""
-    texts: list[str | None] = [None] * len(named)
+    texts: list[str | None] = [None] * len(sounds)
     for index, (encoder, _) in enumerate(encoders):
-        own = [i for i, (name, _, _, _) in enumerate(named) if name == encoder.name or (name is None and index == 0)]
-        batch, lengths = pad_waveforms([named[i][2].numpy() for i in own])
+        own = [i for i, s in enumerate(sounds) if s.encoder == encoder.name or (s.encoder is None and index == 0)]
+        batch, lengths = pad_waveforms([sounds[i].waveform for i in own])
         for i, text in zip(own, encoder.transcribe(batch.to(device), lengths.to(device)), strict=True):
             texts[i] = text
     return texts

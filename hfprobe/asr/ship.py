@@ -26,9 +26,10 @@ MODEL_KEYS = (
 ).split()
 TRAINING_KEYS = (
     "seed max_epoch num_iters_per_epoch optim optim_conf scheduler scheduler_conf grad_clip accum_grad "
-    "hf_train hf_valid hf_noise hf_clean_share hf_batch hf_max_seconds hf_speeds unit_start "
+    "hf_train hf_valid hf_noise hf_clean_share hf_batch hf_max_seconds hf_speeds hf_bfloat16 unit_start "
     "hf_frames hf_held hf_warp hf_shift hf_lower"
 ).split()
+RECURRENT = ("rnn", "vgg_rnn")  # ESPnet's, which drop out in eval() too
 PREFIXES = ("frontend.", "normalize.", "preencoder.", "encoder.", "ctc.")
 
 
@@ -55,6 +56,11 @@ def ship(training: Path, output: Path, weights: str = "latest.pth") -> Path:
     config["normalize_conf"] = {}  # mean and deviation are buffers among the weights
     config["training"] = {key: _portable(full[key]) for key in TRAINING_KEYS if full.get(key) not in (None, [])}
     config["training"]["weights"] = weights
+    rate = (config.get("encoder_conf") or {}).get("dropout", 0.0)
+    if config.get("encoder") in RECURRENT and rate:
+        # Whoever loads this with ESPnet alone would get other numbers each time.
+        config["encoder_conf"] = {**config["encoder_conf"], "dropout": 0.0}
+        config["training"]["dropout"] = rate
     state = read_pickled(training / weights)
     kept = {}
     for name, value in state.items():

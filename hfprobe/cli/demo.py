@@ -72,14 +72,14 @@ def run(args: argparse.Namespace) -> str:
     from hfprobe.analysis.conditions import apply_condition, parse_conditions
     from hfprobe.analysis.test_set import load_test_set
     from hfprobe.cli.evaluate import measure, write_results
-    from hfprobe.cli.listen import utterance_view
+    from hfprobe.cli.listen import titles, utterance_view
     from hfprobe.cli.train import noise_of
     from hfprobe.data import NoiseRecipe, SpeechStream
     from hfprobe.encoders import AutoSpeechEncoder
     from hfprobe.errors import ConfigError
     from hfprobe.probes import ProbeTrainingConfig, train_bank
     from hfprobe.reports import run_of, write_page
-    from hfprobe.reports.kept import keep_views
+    from hfprobe.reports.kept import Keeper
     from hfprobe.speakers import load_speaker_encoder
     from hfprobe.vocoders import GriffinLim
 
@@ -111,17 +111,17 @@ def run(args: argparse.Namespace) -> str:
     write_results(results, folder)
 
     print(f"[{time.monotonic() - start:4.0f} s] writing the page")
-    views, vocoder = [], GriffinLim(64)
+    views, vocoder, keeper = [], GriffinLim(64), Keeper(folder)
     for index in range(min(args.sounds, len(test))):
         clean, name = test.waveforms[index], test.ids[index]
         inputs = {c.name: apply_condition(clean, name, c, noise, args.seed) for c in conditions}
         title = f"{name} (speaker {test.speakers[index]})"
         views.append(
             utterance_view(
-                name, title, test.texts[index], (), clean, inputs, pairs, verifier, vocoder, args.seed, device
+                name, title, test.texts[index], (), clean, inputs, pairs, verifier, vocoder, args.seed, device, keeper
             )
         )
-    keep_views(views, folder, results.environment, results.config)
+    keeper.finish(titles(views), results.environment, results.config)
     notes = (note, f"Probes were trained for {args.steps} steps each: a demonstration, not a measurement.")
     run = run_of(folder.name or "demo", results, views, folder=folder)
     written = write_page([run], folder, "What does each layer hear?", notes)

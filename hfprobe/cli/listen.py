@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> str:
     from hfprobe.cli.train import noise_of
     from hfprobe.errors import ConfigError
     from hfprobe.progress import progress_bar
-    from hfprobe.reports.kept import keep_views
+    from hfprobe.reports.kept import Keeper
     from hfprobe.results import Results, environment_stamp
     from hfprobe.vocoders import load_vocoder
 
@@ -62,13 +62,13 @@ def run(args: argparse.Namespace) -> str:
     recordings = [load_audio(path) for path in args.audio]
     noise = noise_of(args.noise, "test") if any(c.snr_db is not None for c in conditions) else None
     vocoder = load_vocoder(args.vocoder, args.iterations, device)
-    pairs, verifier = load_encoders(args.encoder, args.probes), _verifier()
+    pairs, verifier = load_encoders(args.encoder, args.probes), _Verifier()
 
     shortened = [_shorten(recording, args.max_seconds) for recording in recordings]
     for path, (_, notes) in zip(args.audio, shortened, strict=True):
         if notes:
             print(f"{Path(path).name}: {'; '.join(notes)}")
-    views = []
+    views, keeper = [], Keeper(folder)
     for index, path in enumerate(progress_bar(args.audio, "listening")):
         clean, notes = shortened[index]
         inputs = {c.name: apply_condition(clean, Path(path).stem, c, noise, args.seed) for c in conditions}
@@ -76,11 +76,11 @@ def run(args: argparse.Namespace) -> str:
             utterance_view(
                 f"{index:02d}-{Path(path).stem}", Path(path).name,
                 args.transcript, notes, clean, inputs, pairs, verifier,
-                vocoder, args.seed, device,
+                vocoder, args.seed, device, keeper,
             )
         )  # fmt: skip
     results = Results((), environment_stamp(args.seed, args.command_line), settings(args))
-    keep_views(views, folder, results.environment, results.config)
+    keeper.finish(titles(views), results.environment, results.config)
     # What draws the page takes a second to import: the sounds are there to be heard before that.
     from hfprobe.reports import run_of, write_page
 
@@ -90,10 +90,18 @@ def run(args: argparse.Namespace) -> str:
     return f"open {written}"
 
 
-def _verifier():
-    from hfprobe.speakers import load_speaker_encoder
+class _Verifier:
+    """GE2E, loaded when it is first asked: what it imports takes seconds, in which sounds can be there already."""
 
-    return load_speaker_encoder("ge2e")
+    def __init__(self):
+        self.encoder = None
+
+    def embed(self, waveforms, lengths):
+        """Embeddings, as `hfprobe.speakers` gives them."""
+        from hfprobe.speakers import load_speaker_encoder
+
+        self.encoder = self.encoder or load_speaker_encoder("ge2e")
+        return self.encoder.embed(waveforms, lengths)
 
 
 def _shorten(recording, max_seconds: float):
@@ -106,8 +114,8 @@ def _shorten(recording, max_seconds: float):
     )
 
 
-def utterance_view(name, title, transcript, notes, clean, inputs, pairs, verifier, vocoder, seed, device):
-    """One recording under several conditions as a report shows it.
+def utterance_view(name, title, transcript, notes, clean, inputs, pairs, verifier, vocoder, seed, device, keeper):
+    """One recording under several conditions as a report shows it; its sounds are written before they are measured.
 
     Args:
         name: Identifier for file names.
@@ -121,6 +129,7 @@ def utterance_view(name, title, transcript, notes, clean, inputs, pairs, verifie
         vocoder: What makes sound, see `hfprobe.vocoders.load_vocoder`.
         seed: Seed of the phases.
         device: Where to run.
+        keeper: Writes the sounds, see `hfprobe.reports.kept.Keeper`; its index is the caller's to finish.
 
     Returns:
         A :class:`hfprobe.reports.UtteranceView`.
@@ -131,8 +140,19 @@ def utterance_view(name, title, transcript, notes, clean, inputs, pairs, verifie
     views = []
     for condition, waveform in inputs.items():
         clips: dict[str | None, dict[str, Clip]] = {None: {}, **{encoder.name: {} for encoder, _ in pairs}}
-        for h in hear(clean, waveform, pairs, verifier, seed=seed, device=device, vocoder=vocoder):
-            clips[h.encoder][h.layer] = Clip(h.waveform, h.mel, h.stoi, h.similarity, h.text, h.note)
+
+        def made(sound, condition=condition):
+            keeper.add(name, condition, sound.encoder, sound.layer, sound.waveform, sound.mel)
+
+        for h in hear(clean, waveform, pairs, verifier, seed=seed, device=device, vocoder=vocoder, made=made):
+            measured = {"stoi": h.stoi, "similarity": h.similarity, "text": h.text, "note": h.note}
+            keeper.note(name, condition, h.encoder, h.layer, **measured)
+            clips[h.encoder][h.layer] = Clip(h.waveform, h.mel, **measured)
         reference = clips.pop(None)
         views.append(ConditionView(condition, reference["input"], reference["ceiling"], clips))
     return UtteranceView(name, title, transcript or None, tuple(notes), tuple(views))
+
+
+def titles(views) -> dict[str, dict]:
+    """What the index of sounds says of each utterance."""
+    return {view.id: {"title": view.title, "transcript": view.transcript, "notes": view.notes} for view in views}

@@ -46,7 +46,8 @@ def shorten_pauses(waveform: np.ndarray) -> np.ndarray:
     Returns:
         What is left, possibly nothing.
     """
-    import webrtcvad
+    # The extension itself: its wrapper imports pkg_resources, which takes half a second and newer setuptools lack.
+    import _webrtcvad
 
     n_windows = len(waveform) // WINDOW
     if n_windows == 0:
@@ -55,9 +56,14 @@ def shorten_pauses(waveform: np.ndarray) -> np.ndarray:
     # Raising the volume can push a peak beyond 16 bits. Resemblyzer lets it wrap around; so do we, through a
     # wider integer where that is well defined, because published embeddings were made so.
     pcm = np.round(waveform * INT16_MAX).astype(np.int64).astype(np.int16).tobytes()
-    detector = webrtcvad.Vad(MODE)
+    detector = _webrtcvad.create()
+    _webrtcvad.init(detector)
+    _webrtcvad.set_mode(detector, MODE)
     step = 2 * WINDOW  # bytes
-    voiced = [detector.is_speech(pcm[start : start + step], SAMPLING_RATE) for start in range(0, len(pcm), step)]
+    voiced = [
+        _webrtcvad.process(detector, SAMPLING_RATE, pcm[start : start + step], WINDOW)
+        for start in range(0, len(pcm), step)
+    ]
     # Mean over 8 windows, 3 before and 4 after; np.round takes a half to the even number, 0.
     padded = np.concatenate([np.zeros((AVERAGE_WINDOWS - 1) // 2), voiced, np.zeros(AVERAGE_WINDOWS // 2)])
     sums = np.convolve(padded, np.ones(AVERAGE_WINDOWS), mode="valid")

@@ -42,6 +42,29 @@ def test_listen_writes_a_self_contained_page_and_its_config_reads_back(world, tm
     assert not [p for p in out.iterdir() if p.name.startswith(".")]
 
 
+def test_the_sounds_of_listen_are_there_before_they_are_measured(world, tmp_path, monkeypatch):
+    import hfprobe.analysis.hear as hear
+
+    out, seen = tmp_path / "page", []
+    measure = hear._similarities
+
+    def measured(*given):
+        seen.append(
+            (len(list(out.rglob("*.flac"))), len(list(out.rglob("*.png"))), (out / "sounds/index.json").exists())
+        )
+        return measure(*given)
+
+    monkeypatch.setattr(hear, "_similarities", measured)
+    argv = ["listen", world.wav, "--encoder", world.encoder, "--probes", world.bank, "--output", str(out)]
+    assert main([*argv, "--snr", "clean", "5", "--noise", "generated", "--iterations", "1", "--device", "cpu"]) == 0
+    each = len(LAYERS) + 2
+    assert seen == [(each, each, False), (2 * each, 2 * each, False)]
+    for condition in read_sounds(out)[0].conditions:
+        clips = list(condition.clips())
+        assert [clip[1] for clip in clips] == ["input", "ceiling", *LAYERS]
+        assert all(clip.text is not None and (clip.stoi is not None or clip.note) for _, _, clip in clips)
+
+
 def test_evaluate_what_was_trained(world, tmp_path, capsys):
     out = tmp_path / "results"
     argv = ["evaluate", "--encoder", world.encoder, "--probes", world.bank, "--dataset", "espeak:test", "--noise"]

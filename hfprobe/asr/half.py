@@ -11,6 +11,27 @@ from typing import Any
 import torch
 from torch import nn
 
+from hfprobe.errors import ConfigError
+
+CHOICES = ("true", "false", "auto")
+
+
+def wants_bfloat16(choice: str) -> bool:
+    """Whether to multiply in bfloat16: ``true``, ``false``, or ``auto`` for where the CPU has AMX.
+
+    Raises:
+        ConfigError: It is something else.
+
+    Example:
+        >>> wants_bfloat16("true"), wants_bfloat16("false")
+        (True, False)
+    """
+    if choice not in CHOICES:
+        raise ConfigError(f"--hf_bfloat16 must be one of {', '.join(CHOICES)}, got {choice!r}")
+    if choice == "auto":
+        return bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    return choice == "true"
+
 
 def train_in_bfloat16(encoder: nn.Module) -> None:
     """Let an ESPnet encoder multiply in bfloat16 in ``train()`` mode, and give back float32.

@@ -7,8 +7,9 @@ import torch
 from espnet2.asr.encoder.rnn_encoder import RNNEncoder
 from espnet2.asr.encoder.vgg_rnn_encoder import VGGRNNEncoder
 
-from hfprobe.asr.half import train_in_bfloat16
+from hfprobe.asr.half import train_in_bfloat16, wants_bfloat16
 from hfprobe.asr.unpacked import channels_last, unpack_lstms
+from hfprobe.errors import ConfigError
 
 RNN = {"rnn_type": "lstm", "bidirectional": True, "use_projection": True, "num_layers": 2, "dropout": 0.0}
 MAKE = {
@@ -56,3 +57,13 @@ def test_evaluation_is_float32_to_the_bit():
     features, lengths = torch.randn(2, 37, 24), torch.tensor([37, 30])
     assert torch.equal(exact.eval()(features, lengths)[0], half.eval()(features, lengths)[0])
     assert exact.state_dict().keys() == half.state_dict().keys()
+
+
+def test_auto_is_for_cpus_with_amx(monkeypatch):
+    for there in (True, False):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda there=there: {"amx_bf16": there})
+        assert wants_bfloat16("auto") is there
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)  # other architectures name other things
+    assert wants_bfloat16("auto") is False
+    with pytest.raises(ConfigError, match="one of true, false, auto, got 'yes'"):
+        wants_bfloat16("yes")

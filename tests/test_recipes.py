@@ -99,6 +99,35 @@ def planned(tmp_path_factory):
     return plan(tmp_path_factory.mktemp("plan"), "--archs", "blstm vgg_blstm transformer")
 
 
+def test_upper_layers_go_on_alone(tmp_path):
+    from hfprobe.asr.task import StreamASRTask
+
+    words = plan(tmp_path, "--archs", "vgg_blstm", "--upper-epochs", "3", "--stop-stage", "5")
+    modules = [call[1] for call in words if call[0] == "-m" or call[0] == "local/steps.py"]
+    first = modules.index("hfprobe.asr.states")
+    once = ["conf/train_upper.yaml", "hfprobe.asr.train", "hfprobe.asr.join"]
+    stored = [["hfprobe.asr.states"] * passes for passes in (3, 4)]
+    assert modules[first:] == [*stored[0], *once, "hfprobe.asr.ship", *stored[1], *once, *["hfprobe.asr.ship"] * 2]
+    config = ROOT / "recipes" / "speechocean762" / "asr1" / "conf" / "train_upper.yaml"
+    for kind, passes, call in zip(
+        ("baseline", "robust"), (3, 4), [call for call in words if "--hf_states" in call], strict=True
+    ):
+        args = StreamASRTask.get_parser().parse_args(["--config", str(config), *call[4:]])
+        assert args.scheduler_conf["total_steps"] == 7 * 3 + 30 and args.max_epoch == 3
+        assert [Path(folder).name for folder in args.hf_states] == [f"{kind}.{number}" for number in range(passes)]
+        assert args.hf_bfloat16 == "auto"
+        assert [given.split(":")[1:] for given in args.init_param] == [
+            ["encoder.enc.1", "encoder.enc.0"],
+            ["ctc", "ctc"],
+        ]
+    calls = [call for call in words if call[1] == "hfprobe.asr.states"]
+    given = [[call[call.index(option) + 1] for call in calls] for option in ("--noise", "--speed", "--epoch")]
+    assert given[0] == ["none"] * 3 + ["local"] * 4
+    assert given[1] == ["1.0", "0.9", "1.1", "1.0", "0.9", "1.1", "1.0"]
+    assert given[2] == ["0", "1", "2", "0", "1", "2", "3"]
+    assert [call[2] for call in words if call[1] == "hfprobe.asr.ship"][-1].endswith("vgg_blstm_robust_upper")
+
+
 def test_every_training_of_the_recipe_is_understood_by_espnet(planned):
     from hfprobe.asr.task import StreamASRTask
 
@@ -106,7 +135,7 @@ def test_every_training_of_the_recipe_is_understood_by_espnet(planned):
     config = ROOT / "recipes" / "speechocean762" / "asr1"
     names = []
     for words in planned:
-        if words[:2] != ["-m", "hfprobe.asr.train"]:
+        if words[:2] != ["-m", "hfprobe.asr.train"] or "--hf_states" in words:
             continue
         options = [str(config / word) if word.startswith("conf/") else word for word in words[2:]]
         args = parser.parse_args(options)
@@ -118,17 +147,14 @@ def test_every_training_of_the_recipe_is_understood_by_espnet(planned):
         for given in args.init_param:
             file = Path(given.split(":")[0])
             assert file.is_file() or file.parent.name in names, given  # shipped, or made by an earlier stage
-        varied = names[-1] in ("vgg_blstm_baseline", "vgg_blstm_robust")  # the last of three cycles
-        assert (args.specaug, args.hf_speeds) == (("delta", [0.9, 1.0, 1.1]) if varied else (None, []))
-        assert args.hf_bfloat16 == ("auto" if varied else "false") and args.hf_history == 0
+        assert args.specaug is None and args.hf_speeds == [] and args.hf_history == 0
         if args.scheduler == "onecyclelr":
             assert "warmup_steps" not in args.scheduler_conf
             assert args.scheduler_conf["total_steps"] >= args.max_epoch * args.num_iters_per_epoch
     assert names == [
         "blstm_start1", "vgg_blstm_start1", "vgg_blstm_start2", "transformer_start1",
-        "blstm_baseline", "blstm_robust", "vgg_blstm_baseline_cycle1", "vgg_blstm_baseline_cycle2",
-        "vgg_blstm_baseline", "vgg_blstm_robust_cycle1", "vgg_blstm_robust_cycle2", "vgg_blstm_robust",
-        "transformer_baseline", "transformer_robust",
+        "blstm_baseline", "blstm_robust", "vgg_blstm_baseline_cycle1", "vgg_blstm_baseline",
+        "vgg_blstm_robust_cycle1", "vgg_blstm_robust", "transformer_baseline", "transformer_robust",
     ]  # fmt: skip
 
 

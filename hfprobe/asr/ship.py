@@ -26,7 +26,8 @@ MODEL_KEYS = (
 ).split()
 TRAINING_KEYS = (
     "seed max_epoch num_iters_per_epoch optim optim_conf scheduler scheduler_conf grad_clip accum_grad "
-    "hf_train hf_valid hf_noise hf_clean_share hf_batch hf_max_seconds hf_speeds hf_bfloat16 unit_start"
+    "hf_train hf_valid hf_noise hf_clean_share hf_batch hf_max_seconds hf_speeds hf_bfloat16 unit_start "
+    "hf_frames hf_held hf_warp hf_shift hf_lower"
 ).split()
 RECURRENT = ("rnn", "vgg_rnn")  # ESPnet's, which drop out in eval() too
 PREFIXES = ("frontend.", "normalize.", "preencoder.", "encoder.", "ctc.")

@@ -19,6 +19,8 @@ from hfprobe.asr.history import HistoryTrainer, check_history
 from hfprobe.asr.iterators import StreamIterFactory
 from hfprobe.asr.optim import by_width
 from hfprobe.asr.start import start_recogniser
+from hfprobe.asr.state_batches import StateIterFactory
+from hfprobe.asr.states import load_states
 from hfprobe.asr.teacher import teach
 from hfprobe.asr.tokens import build_tokens
 from hfprobe.asr.unpacked import channels_last, drop_in_training_only, unpack_lstms
@@ -56,6 +58,19 @@ class StreamASRTask(ASRTask):
             "--hf_pool", type=int, default=256,
             help="utterances read ahead, sorted by length and mixed; more where neighbours are one speaker's",
         )  # fmt: skip
+        group.add_argument(
+            "--hf_states", type=str, nargs="*", default=[],
+            help="train the layers above on stored states (folders of hfprobe.asr.states) in place of sound",
+        )  # fmt: skip
+        group.add_argument("--hf_frames", type=int, default=1500, help="frames per batch of stored states")
+        group.add_argument(
+            "--hf_held", type=float, default=0.05, help="share of speakers to validate on, of the states"
+        )
+        group.add_argument("--hf_warp", type=float, default=0.0, help="states: greatest change of rate")
+        group.add_argument(
+            "--hf_shift", type=float, default=0.0, help="stored states: greatest shift in bands of a map"
+        )
+        group.add_argument("--hf_maps", type=int, default=1, help="states: feature maps")
         group.add_argument("--hf_workers", type=int, default=0, help="threads that read, decode and mix ahead")
         group.add_argument(
             "--hf_speeds", type=float, nargs="*", default=[],
@@ -121,8 +136,15 @@ class StreamASRTask(ASRTask):
 
     @classmethod
     def build_iter_factory(cls, args, distributed_option, mode: str, kwargs: dict | None = None):
-        """What gives the batches of an epoch: a stream."""
+        """What gives the batches of an epoch: stored states (``--hf_states``), a stream, or what ESPnet has."""
         train = mode == "train"
+        if args.hf_states:
+            return StateIterFactory(
+                [load_states(folder) for folder in args.hf_states],
+                build_tokens(args.token_type, args.token_list, args.bpemodel),
+                args.hf_frames, train, args.hf_held, args.hf_warp, args.hf_shift, args.hf_maps, args.seed,
+                args.num_iters_per_epoch if train else None,
+            )  # fmt: skip
         if not (args.hf_train if train else args.hf_valid):
             raise ConfigError(f"training needs corpora: give --hf_{'train' if train else 'valid'}")
         noise = None

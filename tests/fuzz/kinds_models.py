@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import espnet_stock
 import hf_models
+import numpy as np
 import torch
 import yaml
 from kinds import Kind
@@ -167,6 +168,29 @@ def moments(folder: Path) -> Path:
     return accumulator.save(folder / "moments.safetensors")
 
 
+def states(name: str):
+    """As `write_states` writes them: two utterances of three and two frames."""
+
+    def make(folder: Path) -> Path:
+        from hfprobe.asr.states import INDEX, STATES
+
+        heard = [{"id": "u1", "speaker": "ann", "text": "HELLO", "start": 0, "frames": 3},
+                 {"id": "u2", "speaker": "bob", "text": "YES", "start": 3, "frames": 2}]  # fmt: skip
+        index = {"encoder": "toy", "fingerprint": "f", "layer": "l1", "width": 4, "origin": {}, "utterances": heard}
+        (folder / STATES).write_bytes(np.arange(20, dtype=np.float16).tobytes())
+        (folder / INDEX).write_text(json.dumps(index))
+        return folder / {"index": INDEX, "frames": STATES}[name]
+
+    return make
+
+
+def read_states(path: Path):
+    from hfprobe.asr.states import load_states
+
+    stored = load_states(path.parent)
+    assert sum(len(stored.states(utterance)) for utterance in stored.utterances) == len(stored.values)
+
+
 def generator(name: str):
     def make(folder: Path) -> Path:
         from speechbrain.lobes.models.HifiGAN import HifiganGenerator
@@ -223,6 +247,8 @@ KINDS = [
     *(Kind(f"ThinResNet's {name}", ("speakers/weights.py", "speakers/keras_weights.py"), "binary", thinresnet(name),
            lambda path: load_speaker_encoder(f"thinresnet:{path}"), slow=True)
       for name in ("weights.h5", "weights.safetensors")),
+    *(Kind(f"{name} of stored states", ("asr/states.py",), form, states(name), read_states)
+      for name, form in (("index", "json"), ("frames", "binary"))),
     *(Kind(f"HiFi-GAN's {name}", ("vocoders/neural.py",), form, generator(name), vocoder, slow=True)
       for name, form in (("hyperparams.yaml", "lines"), ("generator.ckpt", "binary"))),
     Kind("moments", ("similarity/accumulator.py",), "binary", moments, PairAccumulator.load),

@@ -138,6 +138,7 @@ def test_what_is_no_file(victims, name):
 # Modules that open files nobody else wrote, or hand on what others have read.
 NOT_OF_OTHERS = {
     "analysis/pieces.py": "a damaged piece is measured again: tests/faults/test_killed.py",
+    "asr/join.py": "two trainings of one's own, by the readers tried here",
     "asr/ship.py": "a training of one's own, by the readers tried here",
     "analysis/score.py": "only sounds that load_audio has read",
     "cli/classify.py": "a table just written",

@@ -106,14 +106,16 @@ class EspnetEncoder(SpeechEncoder):
         Returns:
             ``(batch, frames, dim)``, zero past each utterance, and ``(batch,)`` frames.
         """
-        if isinstance(self.frontend, DeltaFrontend):
-            features, frames = self.frontend(waveforms, lengths)
-        elif isinstance(self.frontend, DefaultFrontend):
-            features, frames = log_mel(self.frontend, waveforms, lengths)
-        else:
-            features, frames = stock_features(self.frontend, self.axis.frames, waveforms, lengths)
-        if self.normalize is not None:
-            features = self.normalize(features, frames)
+        # Deltas are small differences of logarithms: a caller's autocast to bfloat16 would round them off.
+        with torch.autocast(waveforms.device.type, enabled=False):
+            if isinstance(self.frontend, DeltaFrontend):
+                features, frames = self.frontend(waveforms, lengths)
+            elif isinstance(self.frontend, DefaultFrontend):
+                features, frames = log_mel(self.frontend, waveforms, lengths)
+            else:
+                features, frames = stock_features(self.frontend, self.axis.frames, waveforms, lengths)
+            if self.normalize is not None:
+                features = self.normalize(features, frames)
         return (features if self.preencoder is None else preencode(self.preencoder, features, frames)), frames
 
     def train(self, mode: bool = True) -> EspnetEncoder:

@@ -35,24 +35,29 @@ start_options() {
 }
 
 # cycles_of ARCH: cycles of the learning rate after the common start
-cycles_of() { case $1 in vgg_blstm) echo 1 2 3 ;; *) echo 1 ;; esac; }
+cycles_of() { case $1 in vgg_blstm) echo 1 2 ;; *) echo 1 ;; esac; }
 
 # cycle_options ARCH KIND CYCLE CORPUS
 cycle_options() {
-  local epochs=9 steps=150 seconds=12.0 rate=80-95 share=0.3 peak=0.0015 div=5.0 start=0.0001 seed=2 more=
+  local epochs=9 steps=150 seconds=12.0 rate=80-95 share=0.3 peak=0.0015 div=5.0 start=0.0001 seed=2
   case $1-$2-$3 in
     blstm-robust-1) epochs=11 ;;  # harder data, for longer
     transformer-*) epochs=12 peak=0.001 ;;
     vgg_blstm-*-1) epochs=10 steps=100 seconds=5.0 rate=80-100 share=0.25 peak=0.001 div=3.0 start=0.0003 seed=3 ;;
     vgg_blstm-*-2) epochs=20 steps=100 seconds=5.0 rate=80-100 share=0.2 div=3.0 start=0.0005 seed=4 ;;
-    # Longer, and on input that is never twice the same, it still gains.
-    vgg_blstm-*-3)
-      epochs=15 steps=300 seconds=9.0 rate=80-100 share=0.1 peak=0.001 div=3.0 start=0.0005 seed=6
-      more="--specaug delta --hf_speeds 0.9 1.0 1.1 --encoder_conf dropout=0.1 --optim_conf weight_decay=0.01"
-      more+=" --hf_bfloat16 $bfloat16" ;;
   esac
   echo "--hf_train spoken:$rate:$4@$share $4@$(awk "BEGIN{print 1 - $share}") --hf_max_seconds $seconds --seed $seed" \
     "--num_iters_per_epoch $steps --max_epoch $epochs --hf_clean_share 0.3 --optim_conf lr=$start" \
     "--scheduler onecyclelr --scheduler_conf max_lr=$peak --scheduler_conf total_steps=$((steps * epochs + 10))" \
-    "--scheduler_conf pct_start=0.1 --scheduler_conf div_factor=$div --scheduler_conf final_div_factor=50.0 $more"
+    "--scheduler_conf pct_start=0.1 --scheduler_conf div_factor=$div --scheduler_conf final_div_factor=50.0"
+}
+
+# upper_speeds KIND: at which speed each stored pass over the training set is played; a robust one has other noise, too
+upper_speeds() { case $1 in baseline) echo 1.0 0.9 1.1 ;; *) echo 1.0 0.9 1.1 1.0 ;; esac; }
+
+# upper_options STEPS: one cycle of the learning rate for the BLSTMs on stored states
+upper_options() {
+  echo "--seed 5 --optim_conf lr=0.001 --scheduler onecyclelr --scheduler_conf max_lr=0.002" \
+    "--scheduler_conf total_steps=$(($1 + 30)) --scheduler_conf pct_start=0.15 --scheduler_conf div_factor=5.0" \
+    "--scheduler_conf final_div_factor=50.0"
 }

@@ -1,7 +1,8 @@
 """Unpacked LSTMs against ESPnet's packed ones: one training step, forward and backward, side by side in one run.
 
-Not a test: nothing passes or fails. Both get the same weights and the same padded batch, on one thread, in turns; the
-median CPU time of the turns counts, and the largest difference of outputs and gradients is printed beside it.
+Not a test: nothing passes or fails. All get the same weights and the same padded batch, on one thread, in turns; the
+median CPU time of the turns counts, and the largest difference of outputs and gradients is printed beside it. The third
+contender multiplies in bfloat16, which pays where the CPU has AMX.
 
     python tests/benchmarks/bench_lstm.py                            # the paper's sizes, 8 x 4 s
     python tests/benchmarks/bench_lstm.py --hidden 128 --turns 3     # the shipped encoders' size
@@ -20,6 +21,7 @@ from espnet2.asr.encoder.rnn_encoder import RNNEncoder
 from espnet2.asr.encoder.vgg_rnn_encoder import VGGRNNEncoder
 from torch import Tensor, nn
 
+from hfprobe.asr.half import train_in_bfloat16
 from hfprobe.asr.unpacked import channels_last, unpack_lstms
 
 
@@ -60,28 +62,34 @@ def main() -> None:
     lengths = torch.linspace(frames, frames / 2, options.batch).long()
     found = {}
     print(f"{options.batch} utterances of {options.seconds / 2:g} to {options.seconds:g} s, {options.turns} turns\n")
-    print("| encoder | packed, s | unpacked, s | times faster | outputs differ by | gradients by, relative |")
-    print("| :--- | ---: | ---: | ---: | ---: | ---: |")
+    print(f"AMX: {'yes' if torch.cpu.get_capabilities().get('amx_bf16') else 'no'}\n")
+    print("| encoder | s | times faster than packed | outputs differ by | gradients by, relative |")
+    print("| :--- | ---: | ---: | ---: | ---: |")
     for name, stock in encoders(options.hidden).items():
-        ours = copy.deepcopy(stock)
-        unpack_lstms(ours)
-        channels_last(ours)
-        times: dict[str, list[float]] = {"packed": [], "unpacked": []}
-        for turn in range(options.turns + 1):
-            first, output, gradients = step(stock, features, lengths)
-            second, other, others = step(ours, features, lengths)
-            if turn:  # the first turn makes caches and plans
-                times["packed"].append(first)
-                times["unpacked"].append(second)
-        packed, unpacked = (float(np.median(values)) for values in times.values())
-        apart = float((output - other).abs().max())
+        unpacked = copy.deepcopy(stock)
+        unpack_lstms(unpacked)
+        channels_last(unpacked)
+        half = copy.deepcopy(unpacked)
+        train_in_bfloat16(half)
+        contenders = {"packed": stock, "unpacked": unpacked, "unpacked, bfloat16": half}
+        steps: dict[str, list] = {label: [] for label in contenders}
+        for _ in range(options.turns + 1):
+            for label, encoder in contenders.items():
+                steps[label].append(step(encoder, features, lengths))
+        _, output, gradients = steps["packed"][-1]
         scales = [float(one.abs().max().clamp_min(1e-6)) for one in gradients]
-        relative = max(
-            float((one - two).abs().max()) / scale for one, two, scale in zip(gradients, others, scales, strict=True)
-        )
-        row = {"packed_s": packed, "unpacked_s": unpacked, "faster": packed / unpacked}
-        found[name] = {key: round(value, 4) for key, value in row.items()} | {"output": apart, "gradient": relative}
-        print(f"| {name} | {packed:.3f} | {unpacked:.3f} | {packed / unpacked:.2f} | {apart:.1e} | {relative:.1e} |")
+        # The first turn makes caches and plans.
+        seconds = {label: float(np.median([took for took, _, _ in turns[1:]])) for label, turns in steps.items()}
+        for label, turns in steps.items():
+            _, other, others = turns[-1]
+            apart = float((output - other).abs().max())
+            pairs = zip(gradients, others, scales, strict=True)
+            relative = max(float((one - two).abs().max()) / scale for one, two, scale in pairs)
+            faster = seconds["packed"] / seconds[label]
+            found[f"{name}, {label}"] = {
+                "seconds": round(seconds[label], 4), "faster": round(faster, 3), "output": apart, "gradient": relative,
+            }  # fmt: skip
+            print(f"| {name}, {label} | {seconds[label]:.3f} | {faster:.2f} | {apart:.1e} | {relative:.1e} |")
     print("\n" + json.dumps(found))
 
 

@@ -133,11 +133,12 @@ def run(args: argparse.Namespace) -> str:
                 stop, f"interrupted; {kept} measured and kept, the same command goes on behind {behind}"
             ) from None
         if processes()[0] == 0:
-            write_results(results, folder, differences)
+            short = write_results(results, folder, differences)
             write_settings(args, folder)
             write_whole(folder / "left_out.json", left_out_json(utterances=test.failures))
             pieces.clear()
-            print(plain((folder / "results.md").read_text(encoding="utf-8")))
+            print(plain(short))
+            print(f"with intervals and counts: {folder / 'results.md'}")
     say_left_out(args, test.failures)
     say_noise_left_out(args, noise)
     sounds = f"; `hfprobe report {folder} --output PAGE` makes a page to listen to" if args.keep_sounds else ""
@@ -222,8 +223,8 @@ def _finish_sounds(keeper, writer, measured, verifier, results) -> None:
         save_figure(spectrogram_figure(*shown), folder / "figure3")
 
 
-def write_results(results, folder: Path, differences=()) -> None:
-    """Write JSON, CSV, the Markdown tables and the figures of a run."""
+def write_results(results, folder: Path, differences=()) -> str:
+    """Write JSON, CSV, the Markdown tables and the figures of a run; returns what a terminal shows of it."""
     import json
     from dataclasses import asdict
 
@@ -238,7 +239,8 @@ def write_results(results, folder: Path, differences=()) -> None:
     results.to_csv(folder / "results.csv")
     probes = results.config.get("probe_capacity", {})
     shown = ", ".join(f"{name}: {capacity}" for name, capacity in probes.items())
-    write_whole(folder / "results.md", (f"Probes: {shown}.\n\n" if shown else "") + markdown_tables(results.rows))
+    head = f"Probes: {shown}.\n\n" if shown else ""
+    write_whole(folder / "results.md", head + markdown_tables(results.rows))
     metrics = {row.metric for row in results.rows}
     drawn = metrics - {"mindcf", "cer"}
     for metric in sorted(drawn):
@@ -257,3 +259,4 @@ def write_results(results, folder: Path, differences=()) -> None:
         write_whole(folder / "differences.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
         write_whole(folder / "differences.csv", differences_csv(differences))
         write_whole(folder / "differences.md", difference_markdown(differences))
+    return head + markdown_tables(results.rows, intervals=False)

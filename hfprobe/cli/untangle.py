@@ -110,9 +110,9 @@ def run(args: argparse.Namespace) -> str:
         args.memory * GIBIBYTE, lambda rows: progress_bar(rows, "encoding", "utterance"),
     )  # fmt: skip
     results = untangle(points, args.by, chosen, lambda keys: progress_bar(keys, "measuring", "layer"))
-    write(args, results, points, plan, aligner, folder)
+    print(plain(write(args, results, points, plan, aligner, folder)))
+    print(f"with intervals: {folder / 'results.md'}")
     write_settings(args, folder)
-    print(plain((folder / "results.md").read_text(encoding="utf-8")))
     say_left_out(args, plan.left_out)
     say_left_out(args, points.failures, "point")
     say_noise_left_out(args, noise)
@@ -132,8 +132,8 @@ def _aligner(args: argparse.Namespace, encoders: list, device: str):
     return CTCAligner(own.get(args.aligner) or AutoSpeechEncoder.from_pretrained(args.aligner), device)
 
 
-def write(args: argparse.Namespace, results, points, plan, aligner, folder: Path) -> None:
-    """Write JSON, CSV, Markdown and figures."""
+def write(args: argparse.Namespace, results, points, plan, aligner, folder: Path) -> str:
+    """Write JSON, CSV, Markdown and figures; returns what a terminal shows of it."""
     from hfprobe.analysis.untangle import class_csv
     from hfprobe.files import write_whole
     from hfprobe.reports.figures import save_figure
@@ -166,7 +166,9 @@ def write(args: argparse.Namespace, results, points, plan, aligner, folder: Path
     lost = dict(points.failures)
     notes += [f"Points short: {points.lost} (candidates lost: {lost}).\n"] if points.lost else []
     write_whole(folder / "results.md", "\n".join([untangling_table(rows, caption), *notes]))
+    short = "\n".join([untangling_table(rows, caption, intervals=False), *notes])
     if measured:
         floor = measured[0].floor
         save_figure(untangling_figure(rows, ("capacity",), floor), folder / "capacity")
         save_figure(untangling_figure(rows, floor=floor), folder / "untangling")
+    return short

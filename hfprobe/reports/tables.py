@@ -203,18 +203,20 @@ def interval_table(rows: Iterable[Any], metric: str) -> Table:
     return Table(f"{info.axis} with 95 % intervals", header, tuple(lines), labels=3)
 
 
-def markdown_tables(rows: Iterable[Any]) -> str:
+def markdown_tables(rows: Iterable[Any], intervals: bool = True) -> str:
     """All metrics: for each the table by layer, then the tables with intervals.
 
     Args:
         rows: Result rows (mappings or objects).
+        intervals: Whether the tables with intervals and counts are among them, where there is one row per value.
 
     Returns:
         Markdown text.
     """
     rows = measurements(rows)
     names = tuple(dict.fromkeys(row.metric for row in rows))
-    tables = [layer_table(rows, name) for name in names] + [interval_table(rows, name) for name in names]
+    tables = [layer_table(rows, name) for name in names]
+    tables += [interval_table(rows, name) for name in names] if intervals else []
     return "\n".join(table.to_markdown() for table in tables)
 
 

@@ -123,12 +123,13 @@ def _curve(axes, rows: Sequence[Measurement], name: str, metric: str, layers: Se
         )  # fmt: skip
 
 
-def untangling_table(rows: Iterable[Any], caption: str = "") -> str:
+def untangling_table(rows: Iterable[Any], caption: str = "", intervals: bool = True) -> str:
     """One line per condition, encoder and layer, in Markdown: each metric with its interval, and shuffled in brackets.
 
     Args:
         rows: Result rows (mappings or objects).
         caption: What was measured.
+        intervals: Whether to give them; a terminal has no room for all of them.
 
     Returns:
         Markdown text.
@@ -143,10 +144,12 @@ def untangling_table(rows: Iterable[Any], caption: str = "") -> str:
             for metric in metrics:
                 row = values.get((condition, encoder, layer, metric))
                 control = values.get((condition, encoder, layer, metric + SHUFFLED))
-                cells.append(_cell(row) + (f" [{_number(control.value)}]" if control is not None else ""))
+                value = _cell(row) if intervals or row is None else _number(row.value)
+                cells.append(value + (f" [{_number(control.value)}]" if control is not None else ""))
             lines.append((condition, encoder, layer, *cells))
     header = ("condition", "encoder", "layer", *(LABELS[metric] for metric in metrics))
-    text = f"{caption}Values with 95 % intervals over classes; in brackets the same points with shuffled labels"
+    what = "Values with 95 % intervals over classes" if intervals else "Values"
+    text = f"{caption}{what}; in brackets the same points with shuffled labels"
     return Table(text, header, tuple(lines), labels=3).to_markdown()
 
 

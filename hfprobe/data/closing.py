@@ -46,8 +46,8 @@ def _wait_for_readers(most: float = 5.0, step: float = 0.02) -> None:
     """Until pyarrow's threads rest, which read ahead through Python's files.
 
     A thread that comes back to Python when there is no interpreter any more aborts the process, whatever it was about
-    to return (datasets issues 7357 and 7467). pyarrow has no call that waits for them; threads that Python does not know
-    but that run its code, and time that the CPU spends while this one sleeps, tell.
+    to return (datasets issues 7357 and 7467). pyarrow has no call that waits for them; threads that Python does not
+    know but that run its code, and time that the CPU spends while this one sleeps, tell.
     """
     if "pyarrow.dataset" not in sys.modules:
         return

@@ -179,7 +179,7 @@ def test_command_says_what_is_wrong(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", [*options.replace("cnn9", "cnn4").split(), str(tmp_path), "--speed", "1.25"])
     states_module.main()
     index = json.loads((tmp_path / "index.json").read_text())
-    assert index["origin"] == {"corpus": "espeak:test", "noise": False, "speed": 1.25, "epoch": 0}
+    assert index["origin"] == {"corpus": "espeak:test", "noise": False, "speed": 1.25, "epoch": 0, "bfloat16": False}
     assert (
         np.memmap(tmp_path / "states.f16", dtype=np.float16, mode="r").size == 2560 * index["utterances"][0]["frames"]
     )

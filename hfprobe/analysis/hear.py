@@ -89,8 +89,9 @@ def hear(
     ]
     named += [(e, n, s[: len(heard)], m[0].cpu()) for (e, n, m), s in zip(mels, sounds, strict=True)]
     unmeasured = [Heard(e, n, s.numpy(), m.numpy(), None, None, None, None) for e, n, s, m in named]
-    for sound in unmeasured if made else ():
-        made(sound)
+    if made is not None:
+        for sound in unmeasured:
+            made(sound)
     similarities = _similarities(clean, [sound.waveform for sound in unmeasured], verifier)
     texts = _texts(unmeasured, encoders, device)
     result = []

@@ -18,6 +18,7 @@ from typing import TypeVar
 G = TypeVar("G", bound=Generator)
 
 _OPEN: weakref.WeakSet = weakref.WeakSet()
+_HERE_BEFORE = frozenset(sys._current_frames())  # threads of whoever runs us: pytest-xdist, notebooks, debuggers
 
 
 def closed_at_exit(generator: G) -> G:
@@ -55,7 +56,8 @@ def _wait_for_readers(most: float = 5.0, step: float = 0.02) -> None:
     while quiet < 2 and time.monotonic() < end:
         used = time.process_time()
         time.sleep(step)
-        strangers = set(sys._current_frames()) - {thread.ident for thread in threading.enumerate()}
+        known = {thread.ident for thread in threading.enumerate()} | _HERE_BEFORE
+        strangers = set(sys._current_frames()) - known
         quiet = 0 if strangers or time.process_time() - used > step / 4 else quiet + 1
 
 

@@ -39,8 +39,9 @@ def read_index(folder: Path, kind: str | None = MELS) -> dict[str, Any]:
             "use the hfprobe version it was made by"
         )
     found = index.setdefault("kind", MELS)
-    if found not in CLASSES or found != (kind or found):
-        use = f"load it with {CLASSES[found]}" if found in CLASSES else "use a newer hfprobe"
+    known = isinstance(found, str) and found in CLASSES
+    if not known or found != (kind or found):
+        use = f"load it with {CLASSES[found]}" if known else "use a newer hfprobe"
         raise BankError(
             f"expected a bank of {kind or 'probes'} in {folder}, found another kind ({_short(found)}); {use}"
         )

@@ -223,7 +223,7 @@ def load_layer_probe(folder: Path) -> LayerProbe:
         kind = read_json(folder / "config.json", BankError).get("model_type")
     except BankError as error:
         raise BankError(f"expected the configuration of a probe in {folder}, got: {error}") from error
-    if kind not in LAYER_PROBES:
+    if not isinstance(kind, str) or kind not in LAYER_PROBES:
         known, found = ", ".join(LAYER_PROBES), str(kind)[:40]
         raise BankError(f"expected a probe ({known}) in {folder}, got {short(found)}; use a newer hfprobe")
     return LAYER_PROBES[kind].from_pretrained(folder)

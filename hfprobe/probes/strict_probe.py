@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from hfprobe.errors import BankError, ConfigError, HfprobeError
 from hfprobe.hub.safety import read_header, read_json, refuse_code
+from hfprobe.plain import line
 from hfprobe.probes.bank_card import probe_card
 from hfprobe.probes.bank_files import LAYER_FILES, quiet_transformers, write_probe
 from hfprobe.probes.bank_source import bank_place, read_checked
@@ -97,8 +98,9 @@ class StrictProbe(PreTrainedModel):
             with torch.device("meta"):
                 model = cls(config)
         except (HfprobeError, TypeError, ValueError, AttributeError, LookupError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise BankError(f"expected the settings of {cls._noun} in {file}, got: {reason}; do not use it") from error
+            raise BankError(
+                f"expected the settings of {cls._noun} in {file}, got: {line(str(error))}; do not use it"
+            ) from error
         header = read_header(folder / "model.safetensors", BankError)
         expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
         wrong = {

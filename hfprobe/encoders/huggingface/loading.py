@@ -186,7 +186,7 @@ def _extractor(family: Family, path: Path) -> Any:
         raise EncoderError(f"expected settings for {kind.__name__} in {path}, could not use them: {reason}") from error
     if extractor.sampling_rate != SAMPLING_RATE:
         raise EncoderError(
-            f"expected an encoder for {SAMPLING_RATE} Hz, got {extractor.sampling_rate} Hz in {path}: "
+            f"expected an encoder for {SAMPLING_RATE} Hz, got {short(extractor.sampling_rate)} Hz in {path}: "
             "it is not supported"
         )
     return extractor

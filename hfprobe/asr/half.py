@@ -1,7 +1,8 @@
 """bfloat16 arithmetic of the encoder while it is trained on a CPU.
 
-CPUs with matrix units for bfloat16 (AMX) multiply in it several times faster than in float32. Weights, their updates,
-features and the CTC loss stay float32, and ``eval()`` is not touched: what is shipped and measured runs in float32.
+CPUs with instructions for bfloat16 (AMX, AVX-512 BF16) multiply in it several times faster than in float32. Weights,
+their updates, features and the CTC loss stay float32, and ``eval()`` is not touched: what is shipped and measured runs
+in float32.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from torch import nn
 from hfprobe.errors import ConfigError
 
 CHOICES = ("true", "false", "auto")
+INSTRUCTIONS = ("amx_bf16", "avx512_bf16")
 
 
 def wants_bfloat16(choice: str) -> bool:
-    """Whether to multiply in bfloat16: ``true``, ``false``, or ``auto`` for where the CPU has AMX.
+    """Whether to multiply in bfloat16: ``true``, ``false``, or ``auto`` for where the CPU has instructions.
 
     Raises:
         ConfigError: It is something else.
@@ -29,7 +31,7 @@ def wants_bfloat16(choice: str) -> bool:
     if choice not in CHOICES:
         raise ConfigError(f"--hf_bfloat16 must be one of {', '.join(CHOICES)}, got {choice!r}")
     if choice == "auto":
-        return bool(torch.cpu.get_capabilities().get("amx_bf16"))
+        return any(torch.cpu.get_capabilities().get(name) for name in INSTRUCTIONS)
     return choice == "true"
 
 

@@ -159,7 +159,9 @@ def main() -> None:
     parser.add_argument("--noise", default=None, help="noise folder, 'generated', 'local' or none")
     parser.add_argument("--clean_share", type=float, default=0.3, help="share of utterances without noise")
     parser.add_argument("--speed", type=float, default=1.0)
-    parser.add_argument("--bfloat16", choices=CHOICES, default="false", help="multiply in bfloat16; auto: with AMX")
+    parser.add_argument(
+        "--bfloat16", choices=CHOICES, default="false", help="multiply in bfloat16; auto: if the CPU can"
+    )
     parser.add_argument("--epoch", type=int, default=0, help="other numbers draw other noise")
     parser.add_argument("--batch", type=int, default=8, help="utterances per batch")
     parser.add_argument("--max_seconds", type=float, default=20.0, help="longer utterances are left out")

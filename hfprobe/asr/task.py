@@ -86,8 +86,8 @@ class StreamASRTask(ASRTask):
         )
         group.add_argument(
             "--hf_bfloat16", type=str, default="false",
-            help="train the encoder in bfloat16 arithmetic: true, false, or auto: where the CPU has AMX, as it is "
-            "slower elsewhere",
+            help="train the encoder in bfloat16 arithmetic: true, false, or auto: where the CPU has instructions for "
+            "it, as it is slower elsewhere",
         )  # fmt: skip
         group.add_argument(
             "--unit_start", type=str2bool, default=True, help="every layer starts with outputs of unit size"

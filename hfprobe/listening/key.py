@@ -12,6 +12,8 @@ from hfprobe.listening.design import Cell
 from hfprobe.listening.make import KEY_FORMAT, KEY_VERSION
 from hfprobe.plain import parse_json, read_text, reason, short
 
+ROLES = ("test", "catch", "training")
+
 
 class ListeningError(HfprobeError):
     """A key or a file of answers cannot be used."""
@@ -92,10 +94,27 @@ def read_key(path: str | Path) -> Key:
             )
             for item, entry in content["items"].items()
         }
-        return Key(str(content["test"]), str(content["kind"]), items, int(content["seed"]), content.get("settings"))
+        key = Key(str(content["test"]), str(content["kind"]), items, int(content["seed"]), content.get("settings"))
+        _check_items(key)
+        return key
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         why = f"{type(error).__name__}: {reason(error)}"
         raise ListeningError(f"{name} is damaged ({why}); take it from where it was made") from error
+
+
+def _check_items(key: Key) -> None:
+    """Scoring looks up roles, right choices and stimuli by name, so all of them must be there.
+
+    Raises:
+        ValueError: One is not.
+    """
+    for name, item in key.items.items():
+        if item.role not in ROLES:
+            raise ValueError(f"item {short(name)} has the role {short(item.role)}; roles are {', '.join(ROLES)}")
+        if key.kind == "triplet" and item.right not in item.choices:
+            raise ValueError(f"item {short(name)}: the right choice {short(item.right)} is none of its choices")
+        if item.stimuli is not None and set(item.stimuli) != set(item.choices):
+            raise ValueError(f"item {short(name)} has stimuli that are not its choices")
 
 
 def read_json(path: str | Path, what: str) -> dict[str, Any]:

@@ -159,4 +159,7 @@ def _clip(place: Path, one: Mapping[str, Any]) -> StoredClip:
         raise ReportError(f"kept sound {FOLDER}/{stem}.flac must be FLAC with one channel; make the run again")
     stoi, similarity = (as_number(one.get(key), key) for key in NUMBERS)
     text, note = (None if one.get(key) is None else str(one[key]) for key in ("text", "note"))
-    return StoredClip(sound, picture, info.frames, float(one.get("gain_db", 0.0)), stoi, similarity, text, note)
+    gain = as_number(one.get("gain_db", 0.0), "gain_db")
+    if gain is None:
+        raise ReportError(f"gain_db of {FOLDER}/{stem}.flac must be a finite number; make the run again")
+    return StoredClip(sound, picture, info.frames, gain, stoi, similarity, text, note)

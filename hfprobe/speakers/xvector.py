@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from hfprobe.errors import EncoderError
-from hfprobe.plain import read_json, short
+from hfprobe.plain import read_json, reason, short
 from hfprobe.speakers.base import SAMPLING_RATE
 from hfprobe.speakers.fetch import model_folder
 from hfprobe.speakers.whole import WholeClipEncoder
@@ -123,7 +123,14 @@ def load_xvector(source: str | None = None) -> XVectorEncoder:
     model = _build(settings, folder, weights)
     # Where nothing is said, the feature extractor of these families normalises.
     name = source if not Path(source).expanduser().is_dir() else folder.resolve().name
-    return XVectorEncoder(model, bool(processor.get("do_normalize", True)), f"hf:{name}").requires_grad_(False).eval()
+    try:
+        encoder = XVectorEncoder(model, bool(processor.get("do_normalize", True)), f"hf:{name}")
+    except (TypeError, ValueError) as error:
+        # The library builds models of lists of unequal length, with as many layers as it needs of each.
+        raise EncoderError(
+            f"expected kernels, strides and dilations of one length in {folder / 'config.json'}: {reason(error)}"
+        ) from error
+    return encoder.requires_grad_(False).eval()
 
 
 def _build(settings: dict[str, Any], folder: Path, weights: str) -> nn.Module:
@@ -147,8 +154,9 @@ def _build(settings: dict[str, Any], folder: Path, weights: str) -> nn.Module:
             StrictDataclassError, ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError,
             TypeError, ValueError,
         ) as error:  # fmt: skip
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise EncoderError(f"transformers cannot build the model of {folder / 'config.json'}: {reason}") from error
+            raise EncoderError(
+                f"transformers cannot build the model of {folder / 'config.json'}: {reason(error)}"
+            ) from error
     # The classifier over training speakers and its loss are not needed, and need not be in the file.
     model.classifier, model.objective = nn.Identity(), nn.Identity()
     load_encoder(model, checkpoint, ("",))

@@ -37,6 +37,13 @@ GENERATOR = {
 }
 
 
+def _alike(value: object, model: object) -> bool:
+    """Of one type, lists down to their entries (bool is no int), and of a size that a network can have."""
+    if isinstance(value, list) and isinstance(model, list):
+        return bool(value) and all(_alike(item, model[0]) for item in value)
+    return type(value) is type(model) and (type(value) is not int or 0 <= value <= 4096)
+
+
 class _SecondPass(torch.nn.Module):
     """Griffin-Lim, then a network that says it again."""
 
@@ -142,7 +149,7 @@ class SpeechBrainHifiGan(_SecondPass):
         given = read_settings(Path(folder))
         chosen = {name: given.get(name, value) for name, value in GENERATOR.items()}
         for name, value in chosen.items():
-            if type(value) is not type(GENERATOR[name]):
+            if not _alike(value, GENERATOR[name]):
                 raise EncoderError(f"expected {name} like {GENERATOR[name]!r} in {folder}, got {short(value)}")
         hop = 1
         for factor in chosen["upsample_factors"]:
@@ -151,12 +158,12 @@ class SpeechBrainHifiGan(_SecondPass):
             raise EncoderError(
                 f"expected 80 mel bands and {HOP} samples a frame in {folder}, got {chosen['in_channels']} and {hop}"
             )
-        self.network = HifiganGenerator(**chosen)
         try:
+            self.network = HifiganGenerator(**chosen)
             self.network.load_state_dict(read_pickled(weights, "the generator's tensors"))
         except EncoderError:
             raise
-        except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise EncoderError(f"expected the generator's tensors in {weights}: {reason(error)}") from error
         self.network.remove_weight_norm()
         self.padding = chosen["inference_padding"] * HOP

@@ -59,9 +59,10 @@ def test_evaluation_is_float32_to_the_bit():
     assert exact.state_dict().keys() == half.state_dict().keys()
 
 
-def test_auto_is_for_cpus_with_amx(monkeypatch):
+@pytest.mark.parametrize("name", ["amx_bf16", "avx512_bf16"])
+def test_auto_is_for_cpus_with_instructions(monkeypatch, name):
     for there in (True, False):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda there=there: {"amx_bf16": there})
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda there=there: {"avx512_f": True, name: there})
         assert wants_bfloat16("auto") is there
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)  # other architectures name other things
     assert wants_bfloat16("auto") is False

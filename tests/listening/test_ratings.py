@@ -122,6 +122,15 @@ def test_utterances_with_a_bad_sound_are_replaced():
         make_ratings(Tones(broken=broken), utterances=9)
 
 
+def test_a_key_with_sounds_that_are_not_its_choices_is_refused(test, tmp_path):
+    content = test.key({})
+    item = next(iter(content["items"].values()))
+    item["stimuli"]["zz"] = item["stimuli"].pop(item["choices"][0])
+    (tmp_path / "bad.json").write_text(json.dumps(content))
+    with pytest.raises(ListeningError, match="bad.json is damaged .*stimuli that are not its choices"):
+        read_key(tmp_path / "bad.json")
+
+
 def test_too_many_versions_and_unknown_anchors():
     with pytest.raises(ConfigError, match="has 13 versions .* 12 can be judged"):
         make_ratings(Tones([f"l{n}" for n in range(10)]))

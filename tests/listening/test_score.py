@@ -211,11 +211,19 @@ def test_two_files_of_one_listener(test, key, save):
 
 def test_keys_that_are_refused(test, save):
     content = test.key({})
+    name, item = next(iter(content["items"].items()))
+
+    def with_item(**changes):
+        return {**content, "items": content["items"] | {name: item | changes}}
+
     for bad, message in (
         ({**content, "format": "x"}, "is not a key"),
         ({**content, "version": 7}, "expected version 1 of the key, got 7"),
         ({**content, "items": {"a": {}}}, "is damaged"),
         ({**content, "items": [1]}, "is damaged"),
+        (with_item(role="tast"), "has the role 'tast'; roles are test, catch, training"),
+        (with_item(right="zz"), "the right choice 'zz' is none of its choices"),
+        (with_item(right=["zz"]), "is none of its choices"),
     ):
         with pytest.raises(ListeningError, match=message):
             read_key(save(bad))

@@ -58,6 +58,11 @@ def broken(content, change):
         (lambda c: c["utterances"][0]["conditions"][0]["clips"][0].update(file="/etc/passwd"), "no plain name"),
         (lambda c: c["utterances"][0]["conditions"][0]["clips"][0].update(file="u1/clean/other"), "is missing"),
         (lambda c: c["utterances"][0]["conditions"][0]["clips"][0].update(stoi="high"), "stoi must be a number"),
+        (lambda c: c["utterances"][0]["conditions"][0]["clips"][0].update(gain_db="soft"), "gain_db must be a number"),
+        (
+            lambda c: c["utterances"][0]["conditions"][0]["clips"][0].update(gain_db=None),
+            "gain_db of .* a finite number",
+        ),
         (lambda c: c["utterances"][0]["conditions"][0]["clips"].pop(0), "no input"),
         (lambda c: c["utterances"][0].pop("title"), "KeyError: 'title'"),
         (lambda c: c.update(utterances=[3]), "TypeError"),

@@ -170,6 +170,15 @@ def test_settings_that_do_not_fit_are_refused(folder, file, content, match):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["conv_stride", "tdnn_kernel"])
+def test_lists_of_unequal_length_are_refused(folder, name):
+    file = folder / "config.json"
+    settings = json.loads(file.read_text())
+    file.write_text(json.dumps({**settings, name: settings[name] + [1]}))
+    with pytest.raises(EncoderError, match=r"of one length|cannot build"):
+        load_speaker_encoder(f"hf:{folder}")
+
+
 def test_remote_code_is_not_followed(folder):
     settings = json.loads((folder / "config.json").read_text())
     settings["auto_map"] = {"AutoConfig": "evil.Config", "AutoModelForAudioXVector": "evil.Model"}

@@ -116,6 +116,16 @@ def test_refusals(speecht5, tmp_path, mels):
     (tmp_path / "hyperparams.yaml").write_text("in_channels: many\n")
     with pytest.raises(EncoderError, match="in_channels"):
         load_vocoder(f"speechbrain-hifigan:{tmp_path}")
+    for name, value in (
+        ("upsample_factors", "[8, 8, 2, two]"), ("upsample_kernel_sizes", "[]"), ("cond_channels", "-1"),
+        ("resblock_dilation_sizes", "[[1, 3], 5]"), ("upsample_initial_channel", "1000000000"),
+    ):  # fmt: skip
+        (tmp_path / "hyperparams.yaml").write_text(f"{name}: {value}\n")
+        with pytest.raises(EncoderError, match=f"expected {name} like"):
+            load_vocoder(f"speechbrain-hifigan:{tmp_path}")
+    (tmp_path / "hyperparams.yaml").write_text("resblock_kernel_sizes: [0, 0, 0]\n")
+    with pytest.raises(EncoderError, match="generator's tensors"):
+        load_vocoder(f"speechbrain-hifigan:{tmp_path}")
     with pytest.raises(EncoderError, match="8000 Hz"):
         load_vocoder(f"hifigan:{speecht5}")(mels, MelConfig(sampling_rate=8000, f_max=4000.0), torch.tensor(LENGTHS))
     other = tmp_path / "other"

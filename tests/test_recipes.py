@@ -102,30 +102,55 @@ def planned(tmp_path_factory):
 def test_upper_layers_go_on_alone(tmp_path):
     from hfprobe.asr.task import StreamASRTask
 
-    words = plan(tmp_path, "--archs", "vgg_blstm", "--upper-epochs", "3", "--stop-stage", "5")
-    modules = [call[1] for call in words if call[0] == "-m" or call[0] == "local/steps.py"]
-    first = modules.index("hfprobe.asr.states")
-    once = ["conf/train_upper.yaml", "hfprobe.asr.train", "hfprobe.asr.join"]
-    stored = [["hfprobe.asr.states"] * passes for passes in (3, 4)]
-    assert modules[first:] == [*stored[0], *once, "hfprobe.asr.ship", *stored[1], *once, *["hfprobe.asr.ship"] * 2]
+    words = plan(tmp_path, "--archs", "vgg_blstm", "--upper-epochs", "3 4", "--stop-stage", "5")
+    modules = [call[1].removeprefix("hfprobe.asr.") for call in words if call[0] in ("-m", "local/steps.py")]
+    train = ["conf/train_upper.yaml", "train"]
+    baseline = ["states"] * 3 + train + train  # clean states serve both cycles
+    robust = ["states"] * 4 + train + ["states"] * 5 + train  # other noise for the second
+    assert modules[modules.index("states") :] == [*baseline, "join", "ship", *robust, "join", "ship", "ship"]
     config = ROOT / "recipes" / "speechocean762" / "asr1" / "conf" / "train_upper.yaml"
-    for kind, passes, call in zip(
-        ("baseline", "robust"), (3, 4), [call for call in words if "--hf_states" in call], strict=True
-    ):
+    calls = [call for call in words if "--hf_states" in call]
+    passes = {"baseline": (range(3), range(3)), "robust": (range(4), range(4, 9))}
+    for (kind, cycle), call in zip(((k, c) for k in passes for c in (0, 1)), calls, strict=True):
         args = StreamASRTask.get_parser().parse_args(["--config", str(config), *call[4:]])
-        assert args.scheduler_conf["total_steps"] == 7 * 3 + 30 and args.max_epoch == 3
-        assert [Path(folder).name for folder in args.hf_states] == [f"{kind}.{number}" for number in range(passes)]
-        assert args.hf_bfloat16 == "auto"
-        assert [given.split(":")[1:] for given in args.init_param] == [
-            ["encoder.enc.1", "encoder.enc.0"],
-            ["ctc", "ctc"],
-        ]
+        assert args.max_epoch == 3 + cycle and args.scheduler_conf["total_steps"] == 7 * args.max_epoch + 30
+        assert [Path(folder).name for folder in args.hf_states] == [f"{kind}.{n}" for n in passes[kind][cycle]]
+        assert args.hf_bfloat16 == "auto" and args.seed == 5 + 2 * cycle
+        given = [place.split(":") for place in args.init_param]
+        parts = [["encoder.enc.1", "encoder.enc.0"], ["ctc", "ctc"]]
+        assert [place[1:] for place in given] == ([[]] if cycle else parts)
+        source = f"vgg_blstm_{kind}" + ("_states1" if cycle else "")
+        assert {Path(place[0]).parent.name for place in given} == {source}
+        assert Path(args.output_dir).name == f"vgg_blstm_{kind}_states{cycle + 1}"
     calls = [call for call in words if call[1] == "hfprobe.asr.states"]
     given = [[call[call.index(option) + 1] for call in calls] for option in ("--noise", "--speed", "--epoch")]
-    assert given[0] == ["none"] * 3 + ["local"] * 4
-    assert given[1] == ["1.0", "0.9", "1.1", "1.0", "0.9", "1.1", "1.0"]
-    assert given[2] == ["0", "1", "2", "0", "1", "2", "3"]
+    assert given[0] == ["none"] * 3 + ["local"] * 9
+    assert given[1] == ["1.0", "0.9", "1.1"] + ["1.0", "0.9", "1.1", "1.0"] + ["1.0", "0.9", "1.1", "1.0", "0.95"]
+    assert given[2] == list("012" + "012345678")
     assert [call[2] for call in words if call[1] == "hfprobe.asr.ship"][-1].endswith("vgg_blstm_robust_upper")
+
+
+def test_upper_layers_can_be_left_as_they_are(tmp_path):
+    words = plan(tmp_path, "--archs", "vgg_blstm", "--upper-epochs", "0", "--stop-stage", "5")
+    assert not any("hfprobe.asr.states" in call or "hfprobe.asr.join" in call for call in words)
+
+
+def test_a_language_model_reads_again(tmp_path):
+    from hfprobe.asr.train import quiet_nltk
+
+    quiet_nltk()
+    from espnet2.tasks.lm import LMTask
+
+    words = plan(tmp_path, "--language-model", "true", "--archs", "blstm", "--stage", "8", "--stop-stage", "8")
+    train, ship, rates = words
+    config = ROOT / "recipes" / "speechocean762" / "asr1" / "conf"
+    options = [str(config / "train_lm.yaml") if word == "conf/train_lm.yaml" else word for word in train[2:]]
+    at = options.index("--corpus")
+    args = LMTask.get_parser().parse_args(options[:at] + options[at + 2 :])
+    recogniser = yaml.safe_load((config / "train_vgg_blstm.yaml").read_text())
+    assert args.token_list == recogniser["token_list"] and args.lm == "seq_rnn"
+    assert train[:2] == ["-m", "hfprobe.asr.train_lm"] and ship[1] == "hfprobe.asr.ship"
+    assert rates[rates.index("--lm") + 1] == ship[3] and rates[0] == "local/error_rates.py"
 
 
 def test_every_training_of_the_recipe_is_understood_by_espnet(planned):

@@ -1,8 +1,8 @@
 """Turn a training folder into a small experiment folder that can be given away.
 
-ESPnet's ``config.yaml`` names files and folders of the machine that trained; a shipped one keeps what rebuilds the
-model and says how it was trained, and nothing else. Weights are stored as float16 (loaders cast them back), which
-halves the download; whatever is measured afterwards is measured on the rounded model.
+ESPnet's ``config.yaml``, a recogniser's or a language model's, names files and folders of the machine that trained; a
+shipped one keeps what rebuilds the model and says how it was trained, and nothing else. Weights are stored as float16
+(loaders cast them back), which halves the download; whatever is measured afterwards is measured on the rounded model.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hfprobe.plain import read_yaml
 # What rebuilds the model, and then how it was trained. Everything else in ESPnet's config.yaml is left out.
 MODEL_KEYS = (
     "token_type token_list init input_size frontend frontend_conf specaug specaug_conf normalize encoder encoder_conf "
-    "decoder decoder_conf model model_conf ctc_conf preencoder postencoder"
+    "decoder decoder_conf model model_conf ctc_conf preencoder postencoder lm lm_conf"
 ).split()
 TRAINING_KEYS = (
     "seed max_epoch num_iters_per_epoch optim optim_conf scheduler scheduler_conf grad_clip accum_grad "
@@ -30,7 +30,7 @@ TRAINING_KEYS = (
     "hf_frames hf_held hf_warp hf_shift hf_lower"
 ).split()
 RECURRENT = ("rnn", "vgg_rnn")  # ESPnet's, which drop out in eval() too
-PREFIXES = ("frontend.", "normalize.", "preencoder.", "encoder.", "ctc.")
+PREFIXES = ("frontend.", "normalize.", "preencoder.", "encoder.", "ctc.", "lm.")
 
 
 def ship(training: Path, output: Path, weights: str = "latest.pth") -> Path:

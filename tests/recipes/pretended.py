@@ -7,6 +7,7 @@ from pathlib import Path
 MADE = {
     "hfprobe.asr.stats": ("",),
     "hfprobe.asr.train": ("latest.pth", "config.yaml", "valid.loss.ave.pth"),
+    "hfprobe.asr.train_lm": ("valid.loss.best.pth", "config.yaml"),
     "hfprobe.asr.ship": ("config.yaml",),
     "hfprobe.asr.states": ("states.f16", "index.json"),
     "hfprobe.asr.join": ("latest.pth", "config.yaml"),

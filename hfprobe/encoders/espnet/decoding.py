@@ -36,8 +36,23 @@ class CTCText:
             >>> CTCText(("<blank>", "A", "B", "<space>", "<sos/eos>")).decode([0, 1, 1, 0, 1, 3, 2])
             'AA B'
         """
-        merged = (self.tokens[index] for index, _ in groupby(indices))
-        kept = [token for token in merged if token not in (self.blank, "<sos/eos>")]
+        return self.join([index for index, _ in groupby(indices)])
+
+    def join(self, indices: Sequence[int]) -> str:
+        """Join tokens as they are, repeats too; blanks and sentence marks are dropped.
+
+        Args:
+            indices: Tokens, as a search gives them.
+
+        Returns:
+            The text.
+
+        Example:
+            >>> CTCText(("<blank>", "A", "B", "<space>", "<sos/eos>")).join([1, 1, 3, 2, 4])
+            'AA B'
+        """
+        named = (self.tokens[index] for index in indices)
+        kept = [token for token in named if token not in (self.blank, "<sos/eos>")]
         if self.token_type == "char":
             return "".join(" " if token == self.space else token for token in kept).strip()
         if self.token_type == "bpe":

@@ -107,6 +107,7 @@ class HuggingFaceEncoder(SpeechEncoder):
     model: PreTrainedModel
     alike_only: bool = False
     _pads_to_longest = True  # how much a batch costs follows its longest utterance
+    _reads_padding = True  # frames of an utterance may read the states past its end
     _outside_fingerprint = ("ctc.",)
 
     def __init__(
@@ -156,14 +157,14 @@ class HuggingFaceEncoder(SpeechEncoder):
         costly = self._pads_to_longest and padded and not self._small and waveforms.device.type == "cpu"
         apart = self.alike_only or costly
         if not apart or len(sizes) == 1:
-            recorder = Recorder(keep, self.layers[-1].name)
+            recorder = Recorder(keep, self.layers[-1].name, in_place=not self._reads_padding)
             self._run(waveforms, lengths, recorder)
             return recorder.states
         parts: list[dict[str, Tensor]] = []
         places: list[Tensor] = []
         for size in sizes:
             rows = (lengths == size).nonzero().flatten()
-            recorder = Recorder(keep, self.layers[-1].name)
+            recorder = Recorder(keep, self.layers[-1].name, in_place=not self._reads_padding)
             self._run(waveforms[rows, :size], lengths[rows], recorder)
             parts.append(recorder.states)
             places.append(rows)

@@ -47,16 +47,38 @@ def zero_padding(values: Tensor, lengths: Tensor, axis: int = 1) -> Tensor:
     return values.masked_fill(~valid_frames(lengths, values.shape[axis]).view(shape), 0.0)
 
 
+def zero_padding_(values: Tensor, lengths: Tensor) -> Tensor:
+    """As `zero_padding` along axis 1, in place where autograd does not need the values: a copy costs more than a layer.
+
+    Args:
+        values: ``(batch, frames, ...)``, made by the pass; a view is fine.
+        lengths: ``(batch,)`` frames of each utterance.
+
+    Returns:
+        ``values``, or a copy.
+    """
+    if values.requires_grad:
+        return zero_padding(values, lengths)
+    if values.device.type != "cpu":  # one call, whatever the batch
+        return values.masked_fill_(~valid_frames(lengths, values.shape[1])[..., None], 0.0)
+    for row, size in zip(values, lengths.tolist(), strict=True):
+        row[size:].zero_()
+    return values
+
+
 class Recorder:
     """Keeps the wanted states of one pass and lets go of the others.
 
     Args:
         keep: Names of the layers that are wanted; the last layer is always kept.
         last: Name of the last layer.
+        in_place: Zero the padding of what the modules hand on, rather than of a copy: only for models in which no
+            frame of an utterance reads its padding.
     """
 
-    def __init__(self, keep: frozenset[str], last: str):
+    def __init__(self, keep: frozenset[str], last: str, in_place: bool = False):
         self.keep = keep | {last}
+        self.in_place = in_place
         self.states: dict[str, Tensor] = {}
 
     def put(self, name: str, values: Tensor, lengths: Tensor) -> None:
@@ -73,7 +95,7 @@ class Recorder:
         if longest < values.shape[1]:
             # A slice alone would keep the whole tensor in memory.
             values = values[:, :longest].clone()
-        self.states[name] = zero_padding(values, lengths)
+        self.states[name] = (zero_padding_ if self.in_place else zero_padding)(values, lengths)
 
     def output_of(self, name: str, lengths: Tensor) -> Hook:
         """Hook that takes a module's output, or the first of several.

@@ -63,6 +63,9 @@ class WaveformEncoder(HuggingFaceEncoder):
         text: How tokens become text, or None.
     """
 
+    # Convolutions without padding and masked attention: what is past an utterance is never read.
+    _reads_padding = False
+
     def __init__(
         self,
         name: str,

@@ -21,8 +21,9 @@ utterances=600          # utterances of the training set that stage 9 classifies
 aligner=vgg-blstm-baseline # recogniser that tells stage 9 when words and phones are spoken
 specaug=false           # true: SpecAugment in stages 3 and 4
 speeds=                 # e.g. "0.9 1.0 1.1": speed perturbation in stages 3 and 4
-upper_epochs=45         # afterwards train the BLSTMs of vgg_blstm alone for so many epochs, on stored cnn4 (0: not)
+upper_epochs="45 60"    # afterwards train the BLSTMs of vgg_blstm alone, on stored cnn4: epochs of each cycle (0: not)
 bfloat16=auto           # in these epochs, multiply in bfloat16: true, false, or where the CPU can by itself
+language_model=false    # true: stage 8 trains one on the transcripts and reads all again with it (5 times as long)
 history=0               # keep the weights at so many points of every training (*step.pth)
 train_options=          # ESPnet options that win over those of local/schedule.sh, e.g. "--max_epoch 1"
 ngpu=0
@@ -96,33 +97,39 @@ if [ $stage -le 4 ] && [ $stop_stage -ge 4 ]; then
 fi
 
 # trained_by ARCH KIND: the folder that stage 4 ends with
-trained_by() { echo "$exp/$1_$2$([ "$1" != vgg_blstm ] || [ "$upper_epochs" -eq 0 ] || echo _upper)"; }
+trained_by() { echo "$exp/$1_$2$([ "$1" != vgg_blstm ] || [ "$upper_epochs" = 0 ] || echo _upper)"; }
 
 # upper KIND: BLSTMs and CTC of the VGG-BLSTM on what its convolutions say of the training set, stored once
 upper() {
-  local kind=$1 states=() pass=0 speed steps lower=$exp/lower/vgg-blstm-$1 work=$exp/vgg_blstm_$1_states options
-  need "$exp/vgg_blstm_$kind/latest.pth" 4
-  fresh "$lower/config.yaml" "$exp/vgg_blstm_$kind/latest.pth" ||
-    $python -m hfprobe.asr.ship "$exp/vgg_blstm_$kind" "$lower"
-  for speed in $(upper_speeds "$kind"); do
-    states+=("$exp/states/$kind.$pass")
-    fresh "$exp/states/$kind.$pass/index.json" "$lower/config.yaml" ||
-      $python -m hfprobe.asr.states --encoder "$lower" --layer cnn4 --corpus "$train_set" --epoch "$pass" \
-        --speed "$speed" --bfloat16 "$bfloat16" --noise "$([ "$kind" = robust ] && echo "$noise" || echo none)" \
-        --output "$exp/states/$kind.$pass"
-    pass=$((pass + 1))
+  local kind=$1 trained=$exp/vgg_blstm_$1/latest.pth lower=$exp/lower/vgg-blstm-$1
+  local states=() init pass=0 cycle=0 work speed epochs steps options
+  need "$trained" 4
+  fresh "$lower/config.yaml" "$trained" || $python -m hfprobe.asr.ship "$exp/vgg_blstm_$kind" "$lower"
+  init=("$trained:encoder.enc.1:encoder.enc.0" "$trained:ctc:ctc")
+  for epochs in $upper_epochs; do
+    cycle=$((cycle + 1)) work=$exp/vgg_blstm_${kind}_states$cycle
+    # Another cycle hears other noise; without noise nothing would be new.
+    [ $cycle -gt 1 ] && [ "$kind" = baseline ] || states=()
+    for speed in $([ ${#states[@]} -gt 0 ] || upper_speeds "$kind" $cycle); do
+      states+=("$exp/states/$kind.$pass")
+      fresh "$exp/states/$kind.$pass/index.json" "$lower/config.yaml" ||
+        $python -m hfprobe.asr.states --encoder "$lower" --layer cnn4 --corpus "$train_set" --epoch "$pass" \
+          --speed "$speed" --bfloat16 "$bfloat16" --noise "$([ "$kind" = robust ] && echo "$noise" || echo none)" \
+          --output "$exp/states/$kind.$pass"
+      pass=$((pass + 1))
+    done
+    steps=$($python local/steps.py conf/train_upper.yaml "${states[@]}")
+    options=$(upper_options $((steps * epochs)) $cycle)
+    # shellcheck disable=SC2086
+    $python -m hfprobe.asr.train --config conf/train_upper.yaml --ngpu "$ngpu" --resume true --output_dir "$work" \
+      --hf_states "${states[@]}" --hf_bfloat16 "$bfloat16" --max_epoch "$epochs" $options $train_options \
+      --init_param "${init[@]}"
+    init=("$work/latest.pth")
   done
-  steps=$($python local/steps.py conf/train_upper.yaml "${states[@]}")
-  options=$(upper_options $((steps * upper_epochs)))
-  # shellcheck disable=SC2086
-  $python -m hfprobe.asr.train --config conf/train_upper.yaml --ngpu "$ngpu" --resume true --output_dir "$work" \
-    --hf_states "${states[@]}" --hf_bfloat16 "$bfloat16" --max_epoch "$upper_epochs" $options $train_options \
-    --init_param "$exp/vgg_blstm_$kind/latest.pth:encoder.enc.1:encoder.enc.0" \
-    "$exp/vgg_blstm_$kind/latest.pth:ctc:ctc"
   $python -m hfprobe.asr.join "$lower" "$work" "$(trained_by vgg_blstm "$kind")"
 }
 
-if [ $stage -le 4 ] && [ $stop_stage -ge 4 ] && [ "$upper_epochs" -gt 0 ] && [[ " $archs " == *" vgg_blstm "* ]]; then
+if [ $stage -le 4 ] && [ $stop_stage -ge 4 ] && [ "$upper_epochs" != 0 ] && [[ " $archs " == *" vgg_blstm "* ]]; then
   echo "Stage 4, on top: BLSTMs alone, on stored states"
   for kind in baseline robust; do upper $kind; done
 fi
@@ -167,7 +174,15 @@ if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
   for arch in $archs; do
     for kind in robust baseline; do encoders+=("$exp/encoders/$(name_of "$arch" $kind)"); done
   done
-  $python local/error_rates.py --dataset "$test_set" --noise "$noise" --output "$exp/error_rates" "${encoders[@]}"
+  again=()
+  if [ "$language_model" = true ]; then
+    $python -m hfprobe.asr.train_lm --config conf/train_lm.yaml --corpus "$train_set" --ngpu "$ngpu" --resume true \
+      --output_dir "$exp/lm_training"
+    $python -m hfprobe.asr.ship "$exp/lm_training" "$exp/lm" --weights valid.loss.best.pth
+    again=(--lm "$exp/lm")
+  fi
+  $python local/error_rates.py --dataset "$test_set" --noise "$noise" --output "$exp/error_rates" "${again[@]}" \
+    "${encoders[@]}"
 fi
 
 if [ $stage -le 9 ] && [ $stop_stage -ge 9 ]; then

@@ -52,12 +52,18 @@ cycle_options() {
     "--scheduler_conf pct_start=0.1 --scheduler_conf div_factor=$div --scheduler_conf final_div_factor=50.0"
 }
 
-# upper_speeds KIND: at which speed each stored pass over the training set is played; a robust one has other noise, too
-upper_speeds() { case $1 in baseline) echo 1.0 0.9 1.1 ;; *) echo 1.0 0.9 1.1 1.0 ;; esac; }
+# upper_speeds KIND CYCLE: at which speed each stored pass over the training set is played; a robust one has other noise, too
+upper_speeds() {
+  case $1-$2 in
+    robust-1) echo 1.0 0.9 1.1 1.0 ;;
+    robust-*) echo 1.0 0.9 1.1 1.0 0.95 ;;
+    *) echo 1.0 0.9 1.1 ;;
+  esac
+}
 
-# upper_options STEPS: one cycle of the learning rate for the BLSTMs on stored states
+# upper_options STEPS CYCLE: one cycle of the learning rate for the BLSTMs on stored states
 upper_options() {
-  echo "--seed 5 --optim_conf lr=0.001 --scheduler onecyclelr --scheduler_conf max_lr=0.002" \
-    "--scheduler_conf total_steps=$(($1 + 30)) --scheduler_conf pct_start=0.15 --scheduler_conf div_factor=5.0" \
-    "--scheduler_conf final_div_factor=50.0"
+  echo "--seed $((3 + 2 * $2)) --optim_conf lr=0.001 --scheduler onecyclelr --scheduler_conf max_lr=0.002" \
+    "--scheduler_conf total_steps=$(($1 + 30)) --scheduler_conf pct_start=$([ "$2" -gt 1 ] && echo 0.12 || echo 0.15)" \
+    "--scheduler_conf div_factor=5.0 --scheduler_conf final_div_factor=50.0"
 }

@@ -42,6 +42,7 @@ def load_language_model(folder: str | Path) -> tuple[nn.Module, tuple[str, ...]]
 
     quiet_nltk()
     from espnet2.tasks.lm import LMTask
+    from typeguard import TypeCheckError
 
     folder = Path(folder)
     for name in ("config.yaml", WEIGHTS):
@@ -61,7 +62,10 @@ def load_language_model(folder: str | Path) -> tuple[nn.Module, tuple[str, ...]]
     try:
         model = LMTask.build_model(argparse.Namespace(**known))
         model.load_state_dict({name: value.float() for name, value in weights.items()})
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except (
+        ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError,
+        TypeCheckError,
+    ) as error:  # fmt: skip
         raise EncoderError(f"{shown(folder)} holds no language model of ESPnet ({reason(error)})") from None
     return model.lm.eval().requires_grad_(False), tuple(tokens)
 
@@ -113,6 +117,8 @@ class BeamRecogniser:
         scorers = {"ctc": _Logits(), "decoder": None, "lm": lm}
         last = len(tokens) - 1  # <sos/eos>
         self.search = BeamSearchTimeSync(last, beam, scorers, weights, list(tokens), blank=tokens.index(text.blank))
+        # Tokens of a frame that are tried; it takes more than there are for an index error.
+        self.search.pre_beam_size = min(self.search.pre_beam_size, len(tokens))
 
     def to(self, device: Any) -> BeamRecogniser:
         """Move encoder and language model."""

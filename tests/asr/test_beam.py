@@ -69,7 +69,7 @@ def test_a_language_model_and_the_bonus_have_their_say():
     logits = torch.full((1, 3, len(TOKENS)), -20.0)
     logits[0, 0, 3], logits[0, 0, 4] = 1.0, 0.9  # A, nearly B
     logits[0, 1, 0] = 5.0
-    logits[0, 2, 0], logits[0, 2, 3] = 1.0, 0.5  # nothing, nearly A
+    logits[0, 2, 0], logits[0, 2, 3] = 1.0, 0.7  # nothing, nearly A
     heard = {
         (likes, bonus): BeamRecogniser(Ears(logits), Taste(**{likes: 1.0}), TOKENS, lm_weight=0.5, bonus=bonus)
         for likes, bonus in itertools.product("AB", (0.0, 2.0))

@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from hfprobe.encoders.espnet.adapter import EspnetEncoder
 from hfprobe.errors import EncoderError
 from hfprobe.hub.pickled import read_pickled
-from hfprobe.plain import check_file, read_yaml, reason, shown
+from hfprobe.plain import check_file, read_yaml, reason, short, shown
 
 WEIGHTS = "valid.loss.best.pth"
+LARGEST = 10_000
 
 
 def load_language_model(folder: str | Path) -> tuple[nn.Module, tuple[str, ...]]:
@@ -60,7 +61,15 @@ def load_language_model(folder: str | Path) -> tuple[nn.Module, tuple[str, ...]]
     known = {"model": "lm", "model_conf": {}, "init": None, "lm_conf": {}, **config, "token_list": tokens}
     weights = read_pickled(folder / WEIGHTS)
     try:
-        model = LMTask.build_model(argparse.Namespace(**known))
+        arguments = argparse.Namespace(**known)
+        _check_numbers(arguments.lm_conf)
+        # First without memory: settings of a broken file may want any amount of it.
+        with torch.device("meta"):
+            wanted = {key: tuple(value.shape) for key, value in LMTask.build_model(arguments).state_dict().items()}
+        if wanted != {key: tuple(value.shape) for key, value in weights.items()}:
+            raise ValueError("weights and lm_conf are of different models")
+        with torch.random.fork_rng(devices=[]):  # what is drawn is overwritten
+            model = LMTask.build_model(arguments)
         model.load_state_dict({name: value.float() for name, value in weights.items()})
     except (
         ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError,
@@ -68,6 +77,17 @@ def load_language_model(folder: str | Path) -> tuple[nn.Module, tuple[str, ...]]
     ) as error:  # fmt: skip
         raise EncoderError(f"{shown(folder)} holds no language model of ESPnet ({reason(error)})") from None
     return model.lm.eval().requires_grad_(False), tuple(tokens)
+
+
+def _check_numbers(settings: dict[str, Any]) -> None:
+    """Refuse sizes that no language model has, on which building one would take for ever.
+
+    Raises:
+        ValueError: One of them is.
+    """
+    for name, value in settings.items():
+        if isinstance(value, int) and not isinstance(value, bool) and not 0 <= value <= LARGEST:
+            raise ValueError(f"{name} must be from 0 to {LARGEST}, got {short(value)}")
 
 
 class _Logits(nn.Module):
@@ -97,7 +117,7 @@ class BeamRecogniser:
         encoder: EspnetEncoder,
         lm: nn.Module,
         tokens: Sequence[str],
-        beam: int = 10,
+        beam: int = 5,
         lm_weight: float = 0.4,
         bonus: float = 0.5,
     ):

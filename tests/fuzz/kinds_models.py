@@ -18,6 +18,7 @@ from probe_fakes import ToyEncoder
 from safetensors.torch import load_file, save_file
 
 from hfprobe import AutoSpeechEncoder, ProbeBank
+from hfprobe.asr import beam
 from hfprobe.probes import HighwayProbe, HighwayProbeConfig, MeanProbe, MeanProbeConfig, checkpoints
 from hfprobe.probes.classifier import ClassifierProbe
 from hfprobe.probes.classifier_bank import ClassifierBank
@@ -211,6 +212,22 @@ def vocoder(path: Path):
     SpeechBrainHifiGan(str(path.parent))
 
 
+def language_model(name: str):
+    def make(folder: Path) -> Path:
+        from espnet2.lm.seq_rnn_lm import SequentialRNNLM
+
+        tokens = ["<blank>", "<unk>", "<space>", "A", "B", "<sos/eos>"]
+        sizes = {"rnn_type": "lstm", "nlayers": 1, "unit": 4}
+        torch.manual_seed(0)
+        weights = SequentialRNNLM(len(tokens), **sizes).state_dict()
+        torch.save({f"lm.{key}": value.half() for key, value in weights.items()}, folder / beam.WEIGHTS)
+        config = {"token_list": tokens, "lm": "seq_rnn", "lm_conf": sizes}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        return folder / name
+
+    return make
+
+
 def _verifier(name: str):
     return lambda path: load_speaker_encoder(f"{name}:{path.parent}")
 
@@ -251,5 +268,8 @@ KINDS = [
       for name, form in (("index", "json"), ("frames", "binary"))),
     *(Kind(f"HiFi-GAN's {name}", ("vocoders/neural.py",), form, generator(name), vocoder, slow=True)
       for name, form in (("hyperparams.yaml", "lines"), ("generator.ckpt", "binary"))),
+    *(Kind(f"language model's {name}", ("asr/beam.py",), form, language_model(name),
+           lambda path: beam.load_language_model(path.parent), slow=True)
+      for name, form in (("config.yaml", "yaml"), (beam.WEIGHTS, "binary"))),
     Kind("moments", ("similarity/accumulator.py",), "binary", moments, PairAccumulator.load),
 ]  # fmt: skip

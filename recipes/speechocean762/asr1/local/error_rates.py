@@ -29,7 +29,7 @@ def main() -> None:
         "--lm", type=Path, default=None, help="read again with this language model (hfprobe.asr.train_lm)"
     )
     parser.add_argument("--lm-weight", type=float, default=0.4)
-    parser.add_argument("--beam", type=int, default=10)
+    parser.add_argument("--beam", type=int, default=5)
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     conditions = parse_conditions(args.snr)

@@ -12,6 +12,7 @@ import argparse
 import logging
 from collections.abc import Sequence
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,22 @@ WEIGHTS = "valid.loss.best.pth"
 LARGEST = 10_000
 
 
+def shipped_language_models() -> dict[str, Path]:
+    """Folders of the language models that come with hfprobe, by name.
+
+    Example:
+        >>> list(shipped_language_models())
+        ['char-lstm']
+    """
+    home = Path(str(resources.files("hfprobe"))) / "pretrained" / "language_models"
+    return {path.name: path for path in sorted(home.iterdir()) if (path / "config.yaml").is_file()}
+
+
 def load_language_model(folder: str | Path) -> tuple[nn.Module, tuple[str, ...]]:
     """A language model that ESPnet trained.
 
     Args:
-        folder: With ``config.yaml`` and ``valid.loss.best.pth``.
+        folder: With ``config.yaml`` and ``valid.loss.best.pth``; or the name of a shipped one, ``char-lstm``.
 
     Returns:
         ESPnet's scorer in ``eval()`` mode and the tokens that it knows.
@@ -45,10 +57,14 @@ def load_language_model(folder: str | Path) -> tuple[nn.Module, tuple[str, ...]]
     from espnet2.tasks.lm import LMTask
     from typeguard import TypeCheckError
 
-    folder = Path(folder)
+    shipped = shipped_language_models()
+    folder = Path(shipped.get(str(folder), folder))
     for name in ("config.yaml", WEIGHTS):
         if not (folder / name).exists():
-            raise EncoderError(f"expected {name} in {shown(folder)}, found none; train one with hfprobe.asr.train_lm")
+            raise EncoderError(
+                f"expected {name} in {shown(folder)}, found none; train one with hfprobe.asr.train_lm, or name one that "
+                f"comes along: {', '.join(shipped)}"
+            )
         check_file(folder / name, "a language model", EncoderError)
     config = read_yaml(folder / "config.yaml", "the configuration of a language model", EncoderError)
     if not isinstance(config, dict) or not isinstance(config.get("lm"), str):

@@ -61,6 +61,10 @@ def ship(training: Path, output: Path, weights: str = "latest.pth") -> Path:
         # Whoever loads this with ESPnet alone would get other numbers each time.
         config["encoder_conf"] = {**config["encoder_conf"], "dropout": 0.0}
         config["training"]["dropout"] = rate
+    rate = (config.get("lm_conf") or {}).get("dropout_rate", 0.0)
+    if rate:
+        config["lm_conf"] = {**config["lm_conf"], "dropout_rate": 0.0}
+        config["training"]["dropout"] = rate
     state = read_pickled(training / weights)
     kept = {}
     for name, value in state.items():

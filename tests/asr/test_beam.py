@@ -121,6 +121,22 @@ def test_a_trained_model_searches_for_a_shipped_recogniser(shipped):
     assert len(texts) == 2 and texts[1] == search.transcribe(waveforms[1:, :9000])[0]
 
 
+def test_the_shipped_model_knows_how_english_is_written():
+    encoder = AutoSpeechEncoder.from_pretrained("vgg-blstm-robust")
+    lm, tokens = load_language_model("char-lstm")
+    assert tokens == encoder.text.tokens
+    ids = {token: index for index, token in enumerate(tokens)}
+
+    def score(text):
+        line = [ids["<sos/eos>"], *(ids["<space>" if c == " " else c] for c in text)]
+        scores, _ = lm(torch.tensor([line[:-1]]), None)
+        return float(scores.log_softmax(-1)[0].gather(1, torch.tensor(line[1:])[:, None]).mean())
+
+    assert score("SHE WENT TO THE HOUSE") > score("SHE WENT TO THE HOSUE") > score("XQ ZVKJ PFF WXQ GGTRS")
+    # Better than knowing letters alone (2.9 nats for English).
+    assert score("THE WEATHER WAS GOOD AND WE WENT OUT") > -2.0
+
+
 def test_files_that_are_refused(shipped, tmp_path):
     with pytest.raises(EncoderError, match=r"expected config\.yaml .*hfprobe\.asr\.train_lm"):
         load_language_model(tmp_path)

@@ -25,9 +25,7 @@ def main() -> None:
     parser.add_argument("--snr", nargs="+", default=["clean", "20", "10", "0"])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--per-speaker", type=int, default=None, help="only so many utterances of each speaker")
-    parser.add_argument(
-        "--lm", type=Path, default=None, help="read again with this language model (hfprobe.asr.train_lm)"
-    )
+    parser.add_argument("--lm", default=None, help="read again with a language model: char-lstm, or a folder")
     parser.add_argument("--lm-weight", type=float, default=0.4)
     parser.add_argument("--beam", type=int, default=5)
     parser.add_argument("--output", type=Path, required=True)
@@ -48,7 +46,7 @@ def main() -> None:
                 print(f"{recogniser.name}: {reference!r} -> {text!r}")
     config = {"dataset": args.dataset, "snr": args.snr, "utterances": len(test), "left_out": dict(test.failures)}
     if args.lm:
-        config |= {"lm": args.lm.name, "lm_weight": args.lm_weight, "beam": args.beam}
+        config |= {"lm": Path(args.lm).name, "lm_weight": args.lm_weight, "beam": args.beam}
     args.output.mkdir(parents=True, exist_ok=True)
     results = Results(tuple(rows), environment_stamp(args.seed, "local/error_rates.py"), config)
     results.to_json(args.output / "results.json")

@@ -62,7 +62,7 @@ def load_language_model(folder: str | Path) -> tuple[nn.Module, tuple[str, ...]]
     for name in ("config.yaml", WEIGHTS):
         if not (folder / name).exists():
             raise EncoderError(
-                f"expected {name} in {shown(folder)}, found none; train one with hfprobe.asr.train_lm, or name one that "
+                f"expected {name} in {shown(folder)}, found none; train one with hfprobe.asr.train_lm, or name what "
                 f"comes along: {', '.join(shipped)}"
             )
         check_file(folder / name, "a language model", EncoderError)

@@ -61,8 +61,10 @@ def zero_padding_(values: Tensor, lengths: Tensor) -> Tensor:
         return zero_padding(values, lengths)
     if values.device.type != "cpu":  # one call, whatever the batch
         return values.masked_fill_(~valid_frames(lengths, values.shape[1])[..., None], 0.0)
-    for row, size in zip(values, lengths.tolist(), strict=True):
-        row[size:].zero_()
+    frames = values.shape[1]
+    for row, size in enumerate(lengths.tolist()):
+        if size < frames:
+            values[row, size:].zero_()
     return values
 
 
@@ -91,7 +93,7 @@ class Recorder:
         """
         if name not in self.keep:
             return
-        longest = int(lengths.max())
+        longest = max(lengths.tolist())
         if longest < values.shape[1]:
             # A slice alone would keep the whole tensor in memory.
             values = values[:, :longest].clone()

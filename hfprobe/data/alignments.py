@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from hfprobe.errors import DatasetError
@@ -92,7 +93,7 @@ def read_textgrid(path: str | Path) -> Alignment:
         )
     tiers: dict[str, list[Segment]] = {}
     found = list(_TIER.finditer(text))
-    for tier, after in zip(found, [*found[1:], None], strict=True):
+    for tier, after in zip_longest(found, found[1:]):
         name = tier[2].rpartition(" - ")[2].strip().lower()
         if tier[1] != "IntervalTier" or name not in ("words", "phones") or name in tiers:
             continue

@@ -227,6 +227,9 @@ def test_broken_textgrids(tmp_path):
     path.write_text(TEXTGRID.replace('"words"', '"a"').replace('"phones"', '"b"'))
     with pytest.raises(DatasetError, match="found: a, b"):
         read_textgrid(path)
+    path.write_text(TEXTGRID.partition("item")[0])
+    with pytest.raises(DatasetError, match="found: none"):
+        read_textgrid(path)
     with pytest.raises(DatasetError, match="cannot read it"):
         read_ctm(tmp_path / "none.ctm")
 

@@ -12,12 +12,9 @@ import types
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from espnet.nets.pytorch_backend.rnn.encoders import RNNP
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
-
-from hfprobe.asr.recurrence import recur
 
 
 def _flip(x: Tensor, lengths: Tensor) -> Tensor:
@@ -28,25 +25,9 @@ def _flip(x: Tensor, lengths: Tensor) -> Tensor:
     return x.gather(1, index[..., None].expand_as(x))
 
 
-def _run(x: Tensor, lengths: Tensor, weights: list[Tensor]) -> Tensor:
-    """Two padded passes of PyTorch's (oneDNN's) LSTM: ``(batch, frames, dim)`` to ``(batch, frames, 2 * units)``."""
-    zeros = x.new_zeros(1, x.shape[0], weights[1].shape[1])
-
-    def one(x: Tensor, weights: list[Tensor]) -> Tensor:
-        return torch.lstm(x, (zeros, zeros), weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)[0]
-
-    return torch.cat([one(x, weights[:4]), _flip(one(_flip(x, lengths), weights[4:8]), lengths)], dim=-1)
-
-
-def _run_half(x: Tensor, lengths: Tensor, weights: list[Tensor]) -> Tensor:
-    """As `_run` for training under autocast, by `recur`: half the time there (in float32 oneDNN's LSTM is faster)."""
-    ahead, back = weights[:4], weights[4:8]
-    # The gates of both directions are one product; turning them is cheaper than turning a wide input.
-    gates = F.linear(x, torch.cat([ahead[0], back[0]]), torch.cat([ahead[2] + ahead[3], back[2] + back[3]]))
-    left, right = gates.float().chunk(2, dim=-1)
-    turned = torch.stack([left, _flip(right, lengths)]).permute(2, 0, 1, 3).contiguous()
-    output = recur(turned, torch.stack([ahead[1], back[1]])).permute(1, 2, 0, 3)
-    return torch.cat([output[0], _flip(output[1], lengths)], dim=-1)
+def _run(x: Tensor, weights: list[Tensor], hidden: int, training: bool) -> Tensor:
+    zeros = x.new_zeros(1, x.shape[0], hidden)
+    return torch.lstm(x, (zeros, zeros), weights, True, 1, 0.0, training, False, True)[0]
 
 
 def _forward(self: nn.LSTM, packed: PackedSequence, hx=None):
@@ -55,8 +36,10 @@ def _forward(self: nn.LSTM, packed: PackedSequence, hx=None):
     padded, lengths = pad_packed_sequence(packed, batch_first=True)
     # With biases, as `unpack_lstms` wants them, no weight is None.
     weights = cast("list[Tensor]", self._flat_weights)
-    half = torch.is_autocast_enabled(padded.device.type)
-    output = (_run_half if half and torch.is_grad_enabled() else _run)(padded, lengths, weights)
+    forward_weights, backward_weights = weights[:4], weights[4:8]
+    ahead = _run(padded, forward_weights, self.hidden_size, self.training)
+    back = _flip(_run(_flip(padded, lengths), backward_weights, self.hidden_size, self.training), lengths)
+    output = torch.cat([ahead, back], dim=-1)
     # A batch that was packed unsorted is given back in the caller's order, as PyTorch's own LSTM does.
     return pack_padded_sequence(output, lengths, batch_first=True, enforce_sorted=packed.sorted_indices is None), None
 

@@ -2,7 +2,7 @@
 
 Not a test: nothing passes or fails. All get the same weights and the same padded batch, on one thread, in turns; the
 median CPU time of the turns counts, and the largest difference of outputs and gradients is printed beside it. The third
-contender multiplies in bfloat16, which pays where the CPU has AMX.
+contender multiplies in bfloat16, which pays where the CPU has AMX or AVX-512 BF16.
 
     python tests/benchmarks/bench_lstm.py                            # the paper's sizes, 8 x 4 s
     python tests/benchmarks/bench_lstm.py --hidden 128 --turns 3     # the shipped encoders' size

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+from hfprobe.plain import line
+
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -95,14 +97,14 @@ _CLIENT_ERRORS = {
 
 
 def short(error: BaseException) -> str:
-    """The first line of an error, for a message of one line.
+    """The first line of an error, printable, for a message of one line.
 
     Example:
         >>> short(OSError("no route\\nto host")), short(TimeoutError())
         ('no route', 'TimeoutError')
     """
     lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+    return line(lines[0]) if lines else type(error).__name__
 
 
 def call(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hfprobe.network import Retry, call, passes
+from hfprobe.network import Retry, call, passes, short
 
 
 class TransportError(Exception):
@@ -71,3 +71,8 @@ def test_errors_in_a_circle_end():
     one, two = ValueError("one"), ValueError("two")
     one.__cause__, two.__cause__ = two, one
     assert not passes(one)
+
+
+def test_a_reason_is_one_printable_line():
+    assert short(ValueError("unknown type \x0e\nof a column")) == "unknown type \\x0e"
+    assert len(short(ValueError("x" * 1000))) <= 203

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from hfprobe.errors import EncoderError
-from hfprobe.plain import short
+from hfprobe.plain import reason, short
 
 _SUFFIXES = frozenset({".yaml", ".yml", ".pth", ".safetensors", ".txt"})
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -80,8 +80,9 @@ def unpack(archive: Path) -> Iterator[Path]:
                         with packed.open(member) as source, target.open("wb") as sink:
                             shutil.copyfileobj(source, sink)
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise EncoderError(f"expected a packed ESPnet model in {archive}, could not read it: {reason}") from error
+            raise EncoderError(
+                f"expected a packed ESPnet model in {archive}, could not read it: {reason(error)}; download it again"
+            ) from error
         try:
             yield Path(folder)
         except EncoderError as error:

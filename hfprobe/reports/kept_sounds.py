@@ -157,9 +157,9 @@ def _clip(place: Path, one: Mapping[str, Any]) -> StoredClip:
         raise ReportError(f"kept sound {FOLDER}/{stem}.flac cannot be read ({error}); make the run again") from error
     if info.format != "FLAC" or info.channels != 1:
         raise ReportError(f"kept sound {FOLDER}/{stem}.flac must be FLAC with one channel; make the run again")
-    stoi, similarity = (as_number(one.get(key), key) for key in NUMBERS)
+    stoi, similarity = (as_number(one.get(key), f"{key} in {FOLDER}/{INDEX}") for key in NUMBERS)
     text, note = (None if one.get(key) is None else str(one[key]) for key in ("text", "note"))
-    gain = as_number(one.get("gain_db", 0.0), "gain_db")
+    gain = as_number(one.get("gain_db", 0.0), f"gain_db in {FOLDER}/{INDEX}")
     if gain is None:
         raise ReportError(f"gain_db of {FOLDER}/{stem}.flac must be a finite number; make the run again")
     return StoredClip(sound, picture, info.frames, gain, stoi, similarity, text, note)

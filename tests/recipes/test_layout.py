@@ -92,6 +92,9 @@ def test_settings_load(path):
         return
     values = yaml.safe_load(path.read_text())
     assert isinstance(values, dict) and values
+    if "lm" in values:  # a language model; tests/test_recipes.py has ESPnet read it
+        assert values["lm"] == "seq_rnn" and f"--config conf/{path.name}" in script(path.parents[1])
+        return
     if path.name.startswith("train_"):
         assert read_config(path)["encoder"]
         return

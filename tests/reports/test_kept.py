@@ -57,8 +57,14 @@ def broken(content, change):
         (lambda c: c["utterances"][0]["conditions"][0]["clips"][0].update(file="../../secret"), "no plain name"),
         (lambda c: c["utterances"][0]["conditions"][0]["clips"][0].update(file="/etc/passwd"), "no plain name"),
         (lambda c: c["utterances"][0]["conditions"][0]["clips"][0].update(file="u1/clean/other"), "is missing"),
-        (lambda c: c["utterances"][0]["conditions"][0]["clips"][0].update(stoi="high"), "stoi must be a number"),
-        (lambda c: c["utterances"][0]["conditions"][0]["clips"][0].update(gain_db="soft"), "gain_db must be a number"),
+        (
+            lambda c: c["utterances"][0]["conditions"][0]["clips"][0].update(stoi="high"),
+            "stoi in sounds/index.json must be a number",
+        ),
+        (
+            lambda c: c["utterances"][0]["conditions"][0]["clips"][0].update(gain_db="soft"),
+            "gain_db in sounds/index.json must be a number",
+        ),
         (
             lambda c: c["utterances"][0]["conditions"][0]["clips"][0].update(gain_db=None),
             "gain_db of .* a finite number",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hfprobe.errors import ConfigError, DatasetError, HfprobeError
 from hfprobe.files import sole_writer, write_whole
 from hfprobe.interrupts import terminable
+from hfprobe.plain import short
 
 if TYPE_CHECKING:
     from hfprobe.data.left_out import LeftOut
@@ -243,7 +244,7 @@ def _positive(kind: type, text: str):
         value = 0
     if not 0 < value < float("inf"):
         what = "a whole number" if kind is int else "a number"
-        raise argparse.ArgumentTypeError(f"expected {what} above 0, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected {what} above 0, got {short(text)}")
     return value
 
 
@@ -264,7 +265,7 @@ def share(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {short(text)}")
     return value
 
 
@@ -276,5 +277,5 @@ def training_device(device: str) -> str:
 def seed(text: str) -> int:
     """Type of ``--seed``."""
     if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {short(text)}")
     return int(text)

@@ -95,6 +95,11 @@ def read_sounds(folder: str | Path) -> tuple[UtteranceView, ...]:
     place = Path(folder) / FOLDER
     try:
         return tuple(_view(place, entry, content["sampling_rate"]) for entry in content["utterances"])
+    except ReportError as error:
+        # What a view finds wrong, it cannot say where.
+        if f"{FOLDER}/" in str(error):
+            raise
+        raise ReportError(f"{FOLDER}/{INDEX}: {error}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise ReportError(
             f"{FOLDER}/{INDEX} of {str(folder)!r} is not as hfprobe writes it ({type(error).__name__}: {error}); "
@@ -131,7 +136,8 @@ def _view(place: Path, entry: Mapping[str, Any], rate: int) -> UtteranceView:
             of = references if one["encoder"] is None else clips.setdefault(one["encoder"], {})
             of[str(one["layer"])] = _clip(place, one)
         if "input" not in references:
-            raise ReportError(f"utterance {entry['id']!r} keeps no input of {condition['name']!r}; make the run again")
+            what = f"utterance {short(entry['id'])} keeps no input of {short(condition['name'])}"
+            raise ReportError(f"{FOLDER}/{INDEX}: {what}; make the run again")
         view = ConditionView(str(condition["name"]), references["input"], references.get("ceiling"), clips)
         conditions.append(view)
     notes = tuple(str(note) for note in entry["notes"])

@@ -48,7 +48,9 @@ def zero_padding(values: Tensor, lengths: Tensor, axis: int = 1) -> Tensor:
 
 
 def zero_padding_(values: Tensor, lengths: Tensor) -> Tensor:
-    """As `zero_padding` along axis 1, in place where autograd does not need the values: a copy costs more than a layer.
+    """As `zero_padding` along axis 1, in place under ``no_grad``: a copy can cost as much as a layer.
+
+    Elsewhere a module above may have kept the values for its backward pass.
 
     Args:
         values: ``(batch, frames, ...)``, made by the pass; a view is fine.
@@ -57,7 +59,7 @@ def zero_padding_(values: Tensor, lengths: Tensor) -> Tensor:
     Returns:
         ``values``, or a copy.
     """
-    if values.requires_grad:
+    if torch.is_grad_enabled():
         return zero_padding(values, lengths)
     if values.device.type != "cpu":  # one call, whatever the batch
         return values.masked_fill_(~valid_frames(lengths, values.shape[1])[..., None], 0.0)

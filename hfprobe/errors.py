@@ -6,9 +6,36 @@ only a genuine bug shows a traceback.
 
 from __future__ import annotations
 
+MOST = 2000  # characters of a message
+
 
 class HfprobeError(ValueError):
-    """Base of all errors that a user can cause and repair."""
+    """Base of all errors that a user can cause and repair.
+
+    Args:
+        message: What was expected, what came, what to do. Texts of files and of other libraries' errors end up in it,
+            so it is put on one line, control characters are written as escapes (a terminal would obey them), and a
+            very long one loses its middle.
+
+    Example:
+        >>> str(HfprobeError("unknown layer '\\x1b[2J'\\nuse blstm1"))
+        "unknown layer '\\\\x1b[2J' use blstm1"
+    """
+
+    def __init__(self, message: str = ""):
+        super().__init__(_printable(message))
+
+
+def _printable(message: str) -> str:
+    """A message on one line, without control characters, of at most `MOST` characters."""
+    if len(message) > MOST:
+        # What came may be long; what was expected stands before it and what to do behind.
+        message = f"{message[: MOST // 2 - 2]}...{message[-(MOST // 2 - 2) :]}"
+    if not message.isprintable():
+        message = " ".join(message.split())
+        # Lone surrogates too: they cannot be encoded, and so not be printed.
+        message = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in message)
+    return message
 
 
 class AudioError(HfprobeError):

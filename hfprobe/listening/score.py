@@ -138,7 +138,8 @@ def score_triplets(
     counted = [sheet for sheet, each in zip(sheets, listeners, strict=True) if not each.excluded]
     notes = [_excluded(each, most_catch_errors) for each in listeners if each.excluded]
     if not counted:
-        raise ListeningError(f"no listener is left: {'; '.join(notes) or 'there are no answers'}")
+        why = "; ".join(notes) or "there are no answers"
+        raise ListeningError(f"no listener is left: {why}; ask more listeners")
     has_catch = any(item.role == "catch" for item in key.items.values())
     if not has_catch:
         notes.append("the test has no catch items: nobody could be left out")

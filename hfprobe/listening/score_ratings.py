@@ -106,7 +106,8 @@ def score_marks(key: Key, sheets: Sequence[Sheet], seed: int = 0) -> RatingScore
         if e.excluded
     ]
     if not counted:
-        raise ListeningError(f"no listener is left: {'; '.join(notes) or 'there are no answers'}")
+        why = "; ".join(notes) or "there are no answers"
+        raise ListeningError(f"no listener is left: {why}; ask more listeners")
     notes.append("layer 'input' is the hidden reference, by which listeners were chosen")
     tests = {name: item for name, item in key.scored().items() if item.role == "test"}
     cells = dict.fromkeys(cell for item in tests.values() for cell in _stimuli(item).values())

@@ -65,6 +65,7 @@ def test_the_decoder_is_left_out(experiment):
         ({"frontend": None}, "frontend None .* supported are default, delta"),
         ({"normalize": "layer"}, "normalize 'layer' .* supported are global_mvn, utterance_mvn, none"),
         ({"preencoder": "linear"}, "preencoder 'linear' .* not supported"),
+        ({"frontend_conf": {"fs": ""}}, "frontend_conf .* does not fit .*Failed to parse size"),
         ({"encoder_conf": {"num_blocks": 3}}, "encoder_conf .* does not fit RNNEncoder: .*num_blocks"),
         ({"encoder_conf": {"rnn_type": "rwkv"}}, "encoder_conf .* does not fit RNNEncoder: .*rwkv"),
         ({"encoder_conf": {"num_layers": "many"}}, "encoder_conf .* does not fit RNNEncoder"),

@@ -83,16 +83,18 @@ def listed(path: Path):
 
 
 READERS = ("listening/key.py", "listening/answers.py")
+LISTENER = ("no listener is left: listener ",)  # answers as they should be, but of somebody who did not listen
 KINDS = [
     Kind("key", READERS, "json", made(triplets, "key.json"), read_key),
-    Kind("key and answers", READERS, "json", made(triplets, "key.json"), score, ("key", "ann.json")),
-    Kind("answers", READERS, "json", made(triplets, "ann.json"), score),
+    Kind("key and answers", READERS, "json", made(triplets, "key.json"), score, ("key", "ann.json", *LISTENER)),
+    Kind("answers", READERS, "json", made(triplets, "ann.json"), score, LISTENER),
     Kind("answers of one file", READERS, "json", made(triplets, "ann.json"),
          lambda path: read_sheet(path, read_key(path.parent / "key.json"))),
-    Kind("key of ratings", READERS, "json", made(ratings, "key.json"), score, ("key", "ann.json")),
-    Kind("ratings", READERS, "json", made(ratings, "ann.json"), score),
-    Kind("key in text", ("listening/text_form.py",), "lines", made(texts, "key.txt"), score_text, ("ann", "key")),
-    Kind("answers in text", ("listening/text_form.py",), "lines", made(texts, "ann.txt"), score_text),
+    Kind("key of ratings", READERS, "json", made(ratings, "key.json"), score, ("key", "ann.json", *LISTENER)),
+    Kind("ratings", READERS, "json", made(ratings, "ann.json"), score, LISTENER),
+    Kind("key in text", ("listening/text_form.py",), "lines", made(texts, "key.txt"), score_text,
+         ("ann", "key", *LISTENER)),
+    Kind("answers in text", ("listening/text_form.py",), "lines", made(texts, "ann.txt"), score_text, LISTENER),
     Kind("the paper's kit", ("listening/text_form.py",), "lines", made(texts, "kit.txt"),
          lambda path: read_text_key([path]), ("the key",)),
     Kind("list of sounds", ("listening/sounds.py",), "lines", sounds, listed),

@@ -28,7 +28,7 @@ from hfprobe.encoders.espnet.layers import layer_specs
 from hfprobe.encoders.espnet.normalize import PerUtteranceMVN, StoredMVN
 from hfprobe.encoders.espnet.recurrent import run_recurrent_layer
 from hfprobe.encoders.espnet.stock import preencode, stock_features
-from hfprobe.encoders.espnet.vgg import flatten_map, halve, vgg_maps
+from hfprobe.encoders.espnet.vgg import halve, vgg_states
 
 if TYPE_CHECKING:
     from espnet2.asr.preencoder.abs_preencoder import AbsPreEncoder
@@ -138,8 +138,8 @@ class EspnetEncoder(SpeechEncoder):
         """One layer's output after the other, zero past each utterance, so that unwanted ones can be freed."""
         x, frames = self.features(waveforms, lengths)
         if isinstance(self.encoder, VGGRNNEncoder):
-            for values, lengths in vgg_maps(self.encoder.enc[0], x, frames):
-                x, frames = flatten_map(values), lengths
+            for states, counts in vgg_states(self.encoder.enc[0], x, frames):
+                x, frames = states, counts
                 yield x
         stack = self.encoder.enc[-1]
         plain = hasattr(stack, "nbrnn")

@@ -1,8 +1,10 @@
 """The VGG front of ESPnet's recurrent encoders, each utterance as if it were alone.
 
 ESPnet's ``VGG2L`` does not mask between its convolutions: the bias and the filters' reach turn zero padding
-into values that come back over the edge. Here the padded frames are zeroed after each of the four
-convolutions, which is what the convolution's own zero padding gives an utterance alone.
+into values that come back over the edge. So on a CPU each utterance goes through them by itself, which also spares
+computing the padding and keeps maps small: eight utterances in one batch take longer than eight batches of one. On a
+GPU, which wants much at once, the padded frames are zeroed after each of the four convolutions, which is what the
+convolution's own zero padding gives an utterance alone.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from espnet.nets.pytorch_backend.rnn.encoders import VGG2L
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from hfprobe.encoders.espnet.frontend import valid_frames
 
@@ -35,20 +38,34 @@ def flatten_map(values: Tensor) -> Tensor:
     return values.transpose(1, 2).reshape(batch, frames, channels * freq)
 
 
-def vgg_maps(vgg: VGG2L, features: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def vgg_states(vgg: VGG2L, features: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Apply the four convolutions and two poolings.
 
     Args:
         vgg: ESPnet's module, which owns the weights.
         features: ``(batch, frames, channels * freq)``, channel-major, zero past each utterance.
-        lengths: ``(batch,)`` frames of each utterance.
+        lengths: ``(batch,)`` frames of each utterance; the longest has all.
 
     Yields:
-        Four pairs of a map ``(batch, channels, frames, freq)`` and its ``(batch,)`` lengths: relu(conv1_1),
+        Four pairs of states ``(batch, frames, channels * freq)`` and their ``(batch,)`` lengths: relu(conv1_1),
         pool 1 (after relu(conv1_2)), relu(conv2_1), pool 2 (after relu(conv2_2)); zero past each utterance.
     """
-    batch, frames, dim = features.shape
-    x = features.reshape(batch, frames, vgg.in_channel, dim // vgg.in_channel).transpose(1, 2)
+    if features.device.type != "cpu":
+        for values, frames in vgg_maps(vgg, features, lengths):
+            yield flatten_map(values), frames
+        return
+    rows = [(features[i : i + 1, :size], lengths[i : i + 1]) for i, size in enumerate(lengths.tolist())]
+    # Layer by layer, so that a state that nobody keeps is gone before the next one is made.
+    for layer in zip(*(vgg_maps(vgg, row, size) for row, size in rows), strict=True):
+        frames = torch.cat([size for _, size in layer])
+        # Copied once, out of the order of axes of the convolutions: time first, then channels.
+        padded = pad_sequence([values[0].transpose(0, 1) for values, _ in layer], batch_first=True)
+        yield padded.flatten(2), frames
+
+
+def vgg_maps(vgg: VGG2L, features: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Maps ``(batch, channels, frames, freq)`` of a padded batch, and their ``(batch,)`` lengths."""
+    x = features.reshape(*features.shape[:2], vgg.in_channel, -1).transpose(1, 2)
     if x.device.type == "cpu":
         # A third faster than ESPnet's order of axes in memory; the values are the same to rounding.
         x = x.contiguous(memory_format=torch.channels_last)
@@ -63,8 +80,9 @@ def vgg_maps(vgg: VGG2L, features: Tensor, lengths: Tensor) -> Iterator[tuple[Te
 
 
 def _convolve(convolution, x: Tensor, lengths: Tensor) -> Tensor:
-    """Convolve, zero the padded frames, rectify."""
+    """Convolve, zero the padded frames of a batch, rectify."""
     x = convolution(x)
     # In place on this function's own tensor: maps are the largest things here.
-    x = x.masked_fill_(~valid_frames(lengths, x.shape[2])[:, None, :, None], 0.0)
+    if len(x) > 1:
+        x = x.masked_fill_(~valid_frames(lengths, x.shape[2])[:, None, :, None], 0.0)
     return x.relu_()

@@ -13,7 +13,7 @@ import hfprobe
 ROOT = Path(hfprobe.__file__).resolve().parent
 MODULES = sorted(ROOT.rglob("*.py"))
 ORDER = (
-    "errors", "files", "interrupts", "plain", "network", "hub", "audio", "metrics", "evaluate_modules", "similarity", "manifold", "results", "encoders", "testing", "speakers", "vocoders", "data", "probes", "asr", "analysis", "listening", "reports", "bench", "cli",
+    "errors", "files", "interrupts", "memory", "plain", "network", "hub", "audio", "metrics", "evaluate_modules", "similarity", "manifold", "results", "encoders", "testing", "speakers", "vocoders", "data", "probes", "asr", "analysis", "listening", "reports", "bench", "cli",
 )  # fmt: skip
 HOMES = {
     "espnet": ("encoders/espnet/", "asr/"),

@@ -23,6 +23,7 @@ from hfprobe.encoders import AutoSpeechEncoder
 from hfprobe.encoders.base import SpeechEncoder
 from hfprobe.errors import DatasetError, HfprobeError
 from hfprobe.files import whole_file, write_whole
+from hfprobe.memory import keep_freed_memory
 from hfprobe.plain import check_file, read_json, reason, short, shown
 from hfprobe.progress import progress_bar
 
@@ -169,6 +170,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
+    keep_freed_memory()
     try:
         check_speeds([args.speed])
         noise = None

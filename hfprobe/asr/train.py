@@ -33,7 +33,9 @@ def main(cmd: list[str] | None = None) -> None:
     torch.set_flush_denormal(True)
     from hfprobe.asr.task import StreamASRTask
     from hfprobe.errors import HfprobeError
+    from hfprobe.memory import keep_freed_memory
 
+    keep_freed_memory()
     try:
         StreamASRTask.main(cmd=cmd)
     except HfprobeError as error:

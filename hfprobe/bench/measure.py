@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from statistics import median
 
 from hfprobe.errors import ConfigError
+from hfprobe.memory import keep_freed_memory, return_freed_memory
 
 CLOCKS = ("cpu", "wall")
 
@@ -111,15 +112,23 @@ def synchronise(device: str) -> None:
 
 
 def interleave(
-    contenders: Mapping[str, Callable[[], object]], repeats: int, device: str = "cpu", warm_up: int = 1
+    contenders: Mapping[str, Callable[[], object]],
+    repeats: int,
+    device: str = "cpu",
+    warm_up: int = 1,
+    others: Collection[str] = (),
 ) -> dict[str, Timing]:
     """Time contenders in turns: each once a round, every second round in the reverse order.
+
+    hfprobe's own run as its commands do, with `keep_freed_memory`; those of other libraries with the allocator as it is
+    in a process that nobody has told anything.
 
     Args:
         contenders: What to call, by name.
         repeats: Rounds that count.
         device: ``"cpu"``, or ``"cuda[:N]"``, which is waited for before and after each call.
         warm_up: Calls of each before the first round, for caches and plans.
+        others: Names of the contenders that are not hfprobe's.
 
     Returns:
         The times of each.
@@ -134,17 +143,24 @@ def interleave(
     """
     if repeats < 1:
         raise ConfigError(f"expected at least 1 repeat, got {repeats}")
+    kept = keep_freed_memory()
     for run in contenders.values():
         for _ in range(warm_up):
             run()
     walls: dict[str, list[float]] = {name: [] for name in contenders}
     cpus: dict[str, list[float]] = {name: [] for name in contenders}
+    theirs = False
     for turn in range(repeats):
         for name in list(contenders) if turn % 2 == 0 else reversed(list(contenders)):
+            if kept and theirs != (name in others):
+                theirs = not theirs
+                (return_freed_memory if theirs else keep_freed_memory)()
+                contenders[name]()  # not counted: it meets the memory that the other way has left
             synchronise(device)
             wall, cpu = time.perf_counter(), cpu_seconds()
             contenders[name]()
             synchronise(device)
             walls[name].append(time.perf_counter() - wall)
             cpus[name].append(cpu_seconds() - cpu)
+    keep_freed_memory()
     return {name: Timing(tuple(walls[name]), tuple(cpus[name])) for name in contenders}

@@ -71,7 +71,7 @@ def bench_train(
     if plain:
         naive = plain_trainings(encoder, waveforms, lengths, **options)
         contenders["plain"] = lambda: [step() for step in naive]
-    times = interleave(contenders, repeats, device)
+    times = interleave(contenders, repeats, device, others=("plain",))
     operations = count_operations(whole) - count_operations(contenders["encoder"])
     return _section(machine, encoder, seconds, frames, times, operations)
 
@@ -151,17 +151,18 @@ def _section(machine, encoder, seconds, frames, times: dict[str, Timing], operat
     own = operations / (SHARE * machine.matmul)
     bare = [value + own for value in times["encoder"].seconds(clock)]
     limit = Timing(tuple(bare), tuple(bare))
-    for name in ("each", "plain"):
-        if name in times:
-            found = ratio(times[name], times["all"], clock).median
-            section.goals.append(Goal(f"{titles[name]}, times as long as one pass", found, "at least", 6.0))
+    if "plain" in times:
+        found = ratio(times["plain"], times["all"], clock).median
+        section.goals.append(Goal(f"{titles['plain']}, times as long as one pass", found, "at least", 6.0))
     found = ratio(times["all"], limit, clock).median
     section.goals.append(
         Goal("one pass over encoder alone + probes' arithmetic at 60 % of peak", found, "at most", 1.5)
     )
     section.notes = [
+        f"{titles['each'].capitalize()}: the same code, {floors['each'].operations / floors['all'].operations:.1f} "
+        "times the arithmetic of one pass. As the text says: ESPnet's forward.",
         f"A step on {len(seconds)} utterances, {speech:.1f} s of speech. The probes' own arithmetic is "
         f"{operations / 1e9:.1f} Gflop, {own:.3f} s at 60 % of the peak; the encoder's is "
-        f"{alone.operations / 1e9:.1f} Gflop."
+        f"{alone.operations / 1e9:.1f} Gflop.",
     ]
     return section

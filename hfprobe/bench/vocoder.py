@@ -52,7 +52,7 @@ def bench_vocoder(
     for n_iter in iterations:
         runs[f"hfprobe, {n_iter} iterations"] = _own(on_device, speech, config, n_iter, seed)
     sounds = {name: run() for name, run in runs.items()}
-    times = interleave(runs, repeats, machine.device, warm_up=0)
+    times = interleave(runs, repeats, machine.device, warm_up=0, others=(LIBROSA,))
     section = Section("vocoder", "Vocoder: from mel-spectrograms to sound")
     found = {}
     for name, timing in times.items():

@@ -95,7 +95,9 @@ def main(argv: list[str] | None = None) -> int:
             argv = expand(lambda: build_parser(command), argv, command)
         args = build_parser(command).parse_args(argv)
         from hfprobe.cli.common import run_command
+        from hfprobe.memory import keep_freed_memory
 
+        keep_freed_memory()
         return run_command(_module(args.command), args, argv)
     except SystemExit as stop:  # argparse has already printed why
         return int(stop.code or 0)

@@ -120,7 +120,7 @@ def test_training(machine, tiny):
     # The same probes, the encoder once against once for each.
     assert alone["operations"] - together["operations"] == pytest.approx((count - 1) * encoder)
     assert together["operations"] > encoder
-    assert [goal.limit for goal in section.goals] == [6.0, 6.0, 1.5]
+    assert [goal.limit for goal in section.goals] == [6.0, 1.5]
 
 
 def test_probes_arithmetic_by_hand(machine, tiny):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hfprobe.encoders.base import LayerSpec, SpeechEncoder, SpeechEncoderOutput, kept_states
@@ -160,23 +159,20 @@ class HuggingFaceEncoder(SpeechEncoder):
             recorder = Recorder(keep, self.layers[-1].name, in_place=not self._reads_padding)
             self._run(waveforms, lengths, recorder)
             return recorder.states
-        parts: list[dict[str, Tensor]] = []
-        places: list[Tensor] = []
+        # Each pass is copied once and let go, so that the next one gets its memory.
+        counts = self.hidden_lengths_for(sizes[-1])
+        frames = {spec.name: count for spec, count in zip(self.layers, counts, strict=True)}
+        merged: dict[str, Tensor] = {}
         for size in sizes:
             rows = (lengths == size).nonzero().flatten()
             recorder = Recorder(keep, self.layers[-1].name, in_place=not self._reads_padding)
             self._run(waveforms[rows, :size], lengths[rows], recorder)
-            parts.append(recorder.states)
-            places.append(rows)
-        # The last part is that of the longest utterances.
-        back = torch.cat(places).argsort()
-        merged = {}
-        for name in list(parts[-1]):
-            frames = parts[-1][name].shape[1]
-            # Popped, so that a layer's parts are freed once it is merged.
-            pieces = [part.pop(name) for part in parts]
-            padded = [F.pad(piece, (0, 0, 0, frames - piece.shape[1])) for piece in pieces]
-            merged[name] = torch.cat(padded)[back]
+            for name, part in recorder.states.items():
+                if name not in merged:
+                    merged[name] = _room_like(part, len(lengths), frames[name])
+                for row, values in zip(rows.tolist(), part, strict=True):
+                    merged[name][row, : len(values)] = values
+                    merged[name][row, len(values) :] = 0.0
         return merged
 
     @torch.no_grad()
@@ -204,3 +200,11 @@ class HuggingFaceEncoder(SpeechEncoder):
         best = output.logits.argmax(dim=-1).tolist()
         sizes = output.hidden_lengths[-1].tolist()
         return [self.text.decode(row[:size]) for row, size in zip(best, sizes, strict=True)]
+
+
+def _room_like(part: Tensor, batch: int, frames: int) -> Tensor:
+    """Room for ``(batch, frames, dim)`` states, in memory as those of a part: convolutions have the frames last."""
+    dim = part.shape[2]
+    if part.stride(1) == 1:
+        return part.new_empty(batch, dim, frames).transpose(1, 2)
+    return part.new_empty(batch, frames, dim)

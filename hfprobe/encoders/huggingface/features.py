@@ -176,19 +176,25 @@ def time_statistics(values: Tensor, frames: Tensor, ddof: int = 0) -> tuple[Tens
         >>> time_statistics(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([2]))
         (tensor([[[2.]]]), tensor([[[1.]]]))
     """
-    count = frames[:, None, None].double()
-    mean = zero_padding(values, frames).sum(dim=1, keepdim=True, dtype=torch.float64) / count
-    mean = mean.to(values.dtype)
-    squares = zero_padding(values - mean, frames).square()
-    variance = (squares.sum(dim=1, keepdim=True, dtype=torch.float64) / (count - ddof)).to(values.dtype)
     if values.device.type != "cpu":
-        return mean, variance
+        return _statistics(values, frames, ddof)
     means, variances = [], []
     for row, length in zip(values.detach(), frames.tolist(), strict=True):
         bands = np.ascontiguousarray(row[:length].numpy().T)
         means.append(bands.mean(axis=1))
         variances.append(bands.var(axis=1, ddof=ddof))
+    found = torch.from_numpy(np.stack(means))[:, None], torch.from_numpy(np.stack(variances))[:, None]
+    if not (values.requires_grad and torch.is_grad_enabled()):
+        return found
     # The value is NumPy's, the gradient torch's.
-    mean = torch.from_numpy(np.stack(means))[:, None] + (mean - mean.detach())
-    variance = torch.from_numpy(np.stack(variances))[:, None] + (variance - variance.detach())
-    return mean, variance
+    mean, variance = _statistics(values, frames, ddof)
+    return found[0] + (mean - mean.detach()), found[1] + (variance - variance.detach())
+
+
+def _statistics(values: Tensor, frames: Tensor, ddof: int) -> tuple[Tensor, Tensor]:
+    """As `time_statistics`, with sums in float64."""
+    count = frames[:, None, None].double()
+    mean = zero_padding(values, frames).sum(dim=1, keepdim=True, dtype=torch.float64) / count
+    mean = mean.to(values.dtype)
+    squares = zero_padding(values - mean, frames).square()
+    return mean, (squares.sum(dim=1, keepdim=True, dtype=torch.float64) / (count - ddof)).to(values.dtype)

@@ -16,7 +16,15 @@ from torch import Tensor, nn
 from hfprobe.encoders.base import Count, LayerSpec
 from hfprobe.encoders.huggingface.adapter import Axis, HuggingFaceEncoder, time_axis
 from hfprobe.encoders.huggingface.features import time_statistics
-from hfprobe.encoders.huggingface.passes import Hook, Recorder, hooked, masking, valid_frames, zero_padding
+from hfprobe.encoders.huggingface.passes import (
+    Hook,
+    Recorder,
+    hooked,
+    masking,
+    valid_frames,
+    zero_padding,
+    zero_padding_,
+)
 from hfprobe.encoders.huggingface.text import CTCTokens
 
 if TYPE_CHECKING:
@@ -120,7 +128,8 @@ class WaveformEncoder(HuggingFaceEncoder):
         if not self.do_normalize:
             return waveforms
         mean, variance = time_statistics(waveforms[..., None], lengths)
-        return zero_padding((waveforms - mean[:, 0]) / (variance[:, 0] + 1e-7).sqrt(), lengths)
+        normalised = (waveforms - mean[:, 0]) / (variance[:, 0] + 1e-7).sqrt()
+        return zero_padding_(normalised[..., None], lengths)[..., 0]
 
     def _run(self, waveforms: Tensor, lengths: Tensor, recorder: Recorder) -> None:
         x = self.normalise(waveforms, lengths).to(self.dtype)[:, None]
@@ -133,7 +142,7 @@ class WaveformEncoder(HuggingFaceEncoder):
         mask = None
         if int(lengths.min()) < x.shape[1]:
             mask = valid_frames(lengths, x.shape[1])
-            x = zero_padding(x, lengths)
+            x = zero_padding_(x, lengths)
         x = self._run_blocks(x, lengths, mask, recorder)
         self._run_adapters(x, lengths, recorder)
 

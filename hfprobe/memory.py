@@ -1,0 +1,74 @@
+"""Freed memory stays with the process, to be used again.
+
+glibc takes blocks of more than 32 MB from the system and gives each back when it is freed, and so does it with what
+lies free at the end of its heap. The next batch gets its pages one by one, each zeroed by the kernel, which can take
+longer than what is computed in them: the states of an encoder and the maps between them are such blocks.
+`keep_freed_memory` makes glibc take everything from its heap and give nothing back; a process stays as large as it once
+was, which it would become again with the next batch. What that saves is in ``recipes/BENCHMARKS.md``.
+
+Source: ``mallopt(3)``, and sysmalloc() in glibc's ``malloc/malloc.c`` for what happens where the heap cannot grow.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable
+
+# From glibc's <malloc.h>.
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
+_LARGEST_INT = 2**31 - 1
+_MB = 2**20
+
+OURS = "HFPROBE_MALLOC"
+# Whoever sets one of these has chosen.
+CHOSEN = (
+    "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES",
+)  # fmt: skip
+
+
+def keep_freed_memory() -> bool:
+    """Let the allocator of this process keep what is freed, for commands that run networks batch after batch.
+
+    Nothing happens where the allocator is not glibc's, ``HFPROBE_MALLOC=system`` is set, or one of glibc's own
+    variables (``MALLOC_MMAP_MAX_``, ``GLIBC_TUNABLES`` and so on) is.
+
+    Returns:
+        Whether it does now.
+
+    Example:
+        >>> keep_freed_memory() in (True, False)
+        True
+    """
+    if os.environ.get(OURS) == "system" or any(os.environ.get(name) for name in CHOSEN):
+        return False
+    return _set({_MMAP_MAX: 0, _TRIM_THRESHOLD: _LARGEST_INT, _TOP_PAD: 64 * _MB})
+
+
+def return_freed_memory() -> bool:
+    """Let the allocator behave as it does in a process that has never asked: for comparisons with other libraries.
+
+    Returns:
+        Whether it does now; False where `keep_freed_memory` would change nothing.
+    """
+    if os.environ.get(OURS) == "system" or any(os.environ.get(name) for name in CHOSEN):
+        return False
+    # What glibc's thresholds become by themselves once a block of 32 MB was freed (they cannot move any more after the
+    # first call of mallopt).
+    thresholds = {_MMAP_THRESHOLD: 32 * _MB, _TRIM_THRESHOLD: 64 * _MB}
+    return _set({_MMAP_MAX: 65536, _TOP_PAD: 128 * 1024, **thresholds})
+
+
+def _set(options: dict[int, int]) -> bool:
+    mallopt = _mallopt()
+    return mallopt is not None and all([mallopt(option, value) == 1 for option, value in options.items()])
+
+
+def _mallopt() -> Callable[[int, int], int] | None:
+    """glibc's function; None elsewhere."""
+    try:
+        library = ctypes.CDLL(None)
+        library.gnu_get_libc_version  # noqa: B018 - others may have a mallopt of their own, with other numbers
+        return library.mallopt
+    except (AttributeError, OSError, TypeError):
+        return None

@@ -13,7 +13,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import pickle
 from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 # From glibc's <malloc.h>.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
@@ -57,6 +61,25 @@ def return_freed_memory() -> bool:
     # first call of mallopt).
     thresholds = {_MMAP_THRESHOLD: 32 * _MB, _TRIM_THRESHOLD: 64 * _MB}
     return _set({_MMAP_MAX: 65536, _TOP_PAD: 128 * 1024, **thresholds})
+
+
+def moved(value: T) -> T:
+    """A copy in memory that is free by now, for small results that outlive the large arrays they were made among.
+
+    Each would otherwise stay behind what was freed around it, and cut the heap into pieces that the next batch does not
+    fit into: an evaluation of 420 utterances grew by 150 MB for 1 MB of results.
+
+    Args:
+        value: Anything that can be pickled; let go of it afterwards.
+
+    Returns:
+        Its equal.
+
+    Example:
+        >>> moved({"stoi": [0.5]})
+        {'stoi': [0.5]}
+    """
+    return pickle.loads(pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL))
 
 
 def _set(options: dict[int, int]) -> bool:

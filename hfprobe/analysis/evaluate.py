@@ -23,6 +23,7 @@ from hfprobe.analysis.test_set import TestSet, length_batches
 from hfprobe.data import NoiseCorpus, pad_waveforms
 from hfprobe.data.halves import attempt
 from hfprobe.errors import ConfigError
+from hfprobe.memory import moved
 from hfprobe.metrics import Trials, all_trials, draw_trials, score_pairs
 from hfprobe.metrics.verification import CONVENTIONS
 from hfprobe.probes.classifier_training import gather
@@ -168,7 +169,7 @@ def measure_systems(
             name = piece_name({**settings, "kept": kept}, condition.name, [test.ids[i] for i in batch], sounds)
             piece = pieces.read(name)
         if piece is None or not _sounds_there(piece, keep):
-            piece = _measure(session, condition, items)
+            piece = moved(_measure(session, condition, items))
             if pieces is not None:
                 pieces.write(name, piece)
         found[number] = piece

@@ -6,6 +6,9 @@ volume is raised to -30 dBFS where it is lower, then pauses are shortened by Web
 
 from __future__ import annotations
 
+import threading
+from typing import Any
+
 import numpy as np
 from scipy.ndimage import binary_dilation
 
@@ -56,8 +59,8 @@ def shorten_pauses(waveform: np.ndarray) -> np.ndarray:
     # Raising the volume can push a peak beyond 16 bits. Resemblyzer lets it wrap around; so do we, through a
     # wider integer where that is well defined, because published embeddings were made so.
     pcm = np.round(waveform * INT16_MAX).astype(np.int64).astype(np.int16).tobytes()
-    detector = _webrtcvad.create()
-    _webrtcvad.init(detector)
+    detector = _detector()
+    _webrtcvad.init(detector)  # as new
     _webrtcvad.set_mode(detector, MODE)
     step = 2 * WINDOW  # bytes
     voiced = [
@@ -69,3 +72,15 @@ def shorten_pauses(waveform: np.ndarray) -> np.ndarray:
     sums = np.convolve(padded, np.ones(AVERAGE_WINDOWS), mode="valid")
     kept = binary_dilation(np.round(sums / AVERAGE_WINDOWS).astype(bool), np.ones(MAX_SILENCE_WINDOWS + 1))
     return waveform[np.repeat(kept, WINDOW)]
+
+
+_kept = threading.local()
+
+
+def _detector() -> Any:
+    """One detector for each thread: the extension never frees one, and what stays cuts the heap into pieces."""
+    import _webrtcvad
+
+    if not hasattr(_kept, "detector"):
+        _kept.detector = _webrtcvad.create()
+    return _kept.detector

@@ -11,9 +11,9 @@ Source: ``mallopt(3)``, and sysmalloc() in glibc's ``malloc/malloc.c`` for what 
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import os
-import pickle
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -70,7 +70,7 @@ def moved(value: T) -> T:
     fit into: an evaluation of 420 utterances grew by 150 MB for 1 MB of results.
 
     Args:
-        value: Anything that can be pickled; let go of it afterwards.
+        value: Anything that can be copied; let go of it afterwards.
 
     Returns:
         Its equal.
@@ -79,7 +79,7 @@ def moved(value: T) -> T:
         >>> moved({"stoi": [0.5]})
         {'stoi': [0.5]}
     """
-    return pickle.loads(pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL))
+    return copy.deepcopy(value)
 
 
 def _set(options: dict[int, int]) -> bool:

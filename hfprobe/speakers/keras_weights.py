@@ -7,16 +7,23 @@ would not.
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from safetensors.torch import load_file
 
 from hfprobe.errors import EncoderError
+from hfprobe.plain import check_file, line, shown
 from hfprobe.speakers.thinresnet import STAGES, ThinResNet
 
 TRAINABLE = 7_664_394
+WAITING = 300  # seconds for the process that reads HDF5, on a machine that does other things too
 # The classifier over training speakers, which a training checkpoint has and an encoder has no use for.
 IGNORED_LAYERS = frozenset({"prediction"})
 _NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
@@ -81,89 +88,50 @@ def read_keras(path: str | Path) -> dict[str, torch.Tensor]:
     Raises:
         EncoderError: If the file cannot be read, or a weight is missing, surplus or of another shape.
     """
-    import h5py
-
     path = Path(path)
-    try:
-        with h5py.File(path, "r") as file:
-            root = _group(file, "model_weights") if "layer_names" not in file.attrs else file
-            return _convert(root)
-    except EncoderError as error:
-        raise EncoderError(f"{path}: {error}") from error
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise EncoderError(f"expected Keras weights in {path}, got: {reason}; download the file again") from error
-
-
-def _convert(root: Any) -> dict[str, torch.Tensor]:
+    # A link or a pipe is looked at here: the other process would wait for it.
+    check_file(path, "Keras weights", EncoderError)
     table = keras_names()
     shapes = {key: tuple(value.shape) for key, value in ThinResNet().state_dict().items()}
-    state, surplus = {}, []
-    for layer in _texts(root, "layer_names"):
-        if layer in IGNORED_LAYERS:
-            continue
-        group = _group(root, layer)
-        for full in _texts(group, "weight_names"):
-            # `conv1_1/3x3_s1/kernel:0`: the last part is the weight's own name.
-            weight = full.rpartition("/")[2].partition(":")[0]
-            ours = table.get((layer, weight))
-            if ours is None or ours in state:
-                surplus.append(f"{layer}: {full}")
-                continue
-            state[ours] = _tensor(group, full, keras_shape(weight, shapes[ours]), weight == "kernel")
-    # Batch counts are PyTorch's own.
-    wanted = [key for key in shapes if not key.endswith("num_batches_tracked")]
-    missing = [f"{layer}: {weight}" for (layer, weight), ours in table.items() if ours not in state]
-    for what, keys in (("missing", missing), ("surplus", surplus)):
+    wanted = [[layer, weight, keras_shape(weight, shapes[ours])] for (layer, weight), ours in table.items()]
+    with tempfile.TemporaryDirectory(prefix="hfprobe-") as folder:
+        output = Path(folder, "weights.safetensors")
+        said = _ask({"path": str(path), "output": str(output), "wanted": wanted, "ignored": sorted(IGNORED_LAYERS)})
+        if "refused" in said:
+            raise EncoderError(f"{shown(path)}: {said['refused']}")
+        if "unreadable" in said:
+            why = line(said["unreadable"])
+            raise EncoderError(f"expected Keras weights in {shown(path)}, got: {why}; download the file again")
+        arrays = load_file(output)
+    missing = [f"{layer}: {weight}" for number, (layer, weight, _) in enumerate(wanted) if str(number) not in arrays]
+    for what, keys in (("missing", missing), ("surplus", said["surplus"])):
         if keys:
             more = ", ..." if len(keys) > 5 else ""
             raise EncoderError(
-                f"expected the weights of ThinResNet-34 with GhostVLAD (8 clusters, 2 ghosts), {len(keys)} {what}: "
-                f"{', '.join(keys[:5])}{more}; use the original's weights.h5"
+                f"{shown(path)}: expected the weights of ThinResNet-34 with GhostVLAD (8 clusters, 2 ghosts), "
+                f"{len(keys)} {what}: {line(', '.join(keys[:5]))}{more}; use the original's weights.h5"
             )
-    return {key: state[key] for key in wanted}
+    state = {
+        ours: arrays[str(number)].permute(-1, -2, *range(arrays[str(number)].ndim - 2)).contiguous()
+        if wanted[number][1] == "kernel"
+        else arrays[str(number)]
+        for number, ours in enumerate(table.values())
+    }
+    # Batch counts are PyTorch's own.
+    return {key: state[key] for key in shapes if not key.endswith("num_batches_tracked")}
 
 
-def _texts(group: Any, attribute: str) -> list[str]:
-    if attribute not in group.attrs:
-        raise EncoderError(f"expected Keras weights with the attribute {attribute}, found none; is it another file?")
-    return [item.decode("utf-8") if isinstance(item, bytes) else str(item) for item in group.attrs[attribute]]
-
-
-def _group(root: Any, name: str) -> Any:
-    import h5py
-
-    group = _inside(root, name)
-    if not isinstance(group, h5py.Group):
-        raise EncoderError(f"expected a group {name} of weights, found none; use the original's weights.h5")
-    return group
-
-
-def _tensor(group: Any, name: str, shape: tuple[int, ...], kernel: bool) -> torch.Tensor:
-    import h5py
-
-    data = _inside(group, name)
-    if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual or data.dtype.kind != "f":
-        raise EncoderError(f"expected numbers in {name}, found none in this file; use the original's weights.h5")
-    # The shape is compared before anything is read: a small file can claim to hold terabytes.
-    if data.shape != shape:
-        raise EncoderError(f"expected {name} of shape {shape}, got {data.shape}; it must have 8 clusters and 2 ghosts")
-    array = np.asarray(data, dtype=np.float32)
-    if not np.isfinite(array).all():
-        raise EncoderError(f"expected finite numbers in {name}, got others; download the file again")
-    if kernel:
-        array = np.moveaxis(array, (-1, -2), (0, 1))
-    return torch.from_numpy(np.ascontiguousarray(array))
-
-
-def _inside(group: Any, name: str) -> Any:
-    """A member of a group, reached without links: those may lead to other files."""
-    import h5py
-
-    for part in name.split("/"):
-        if not part or not isinstance(group, h5py.Group):
-            return None
-        if not isinstance(group.get(part, getlink=True), h5py.HardLink):
-            return None
-        group = group[part]
-    return group
+def _ask(job: dict[str, Any]) -> dict[str, Any]:
+    """What the process that reads HDF5 says; how it ended, where that was not by itself."""
+    command = [sys.executable, "-P", str(Path(__file__).with_name("hdf5_child.py"))]
+    quiet = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # its threads would take their address space
+    try:
+        done = subprocess.run(
+            command, input=json.dumps(job), capture_output=True, text=True, timeout=WAITING, env={**os.environ, **quiet}
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return {"unreadable": f"nothing from HDF5's library within {WAITING} s"}
+    if done.returncode:
+        by = f"signal {-done.returncode}" if done.returncode < 0 else line(done.stderr[-200:])
+        return {"unreadable": f"HDF5's library broke off or never ended ({by})"}
+    return json.loads(done.stdout)

@@ -261,7 +261,7 @@ KINDS = [
       for name, form in (("hyperparams.yaml", "lines"), ("embedding_model.ckpt", "binary"))),
     Kind("GE2E's weights", ("speakers/ge2e.py",), "binary", ge2e, lambda path: load_speaker_encoder(f"ge2e:{path}"),
          slow=True),
-    *(Kind(f"ThinResNet's {name}", ("speakers/weights.py", "speakers/keras_weights.py"), "binary", thinresnet(name),
+    *(Kind(f"ThinResNet's {name}", ("speakers/weights.py", "speakers/keras_weights.py", "speakers/hdf5_child.py"), "binary", thinresnet(name),
            lambda path: load_speaker_encoder(f"thinresnet:{path}"), slow=True)
       for name in ("weights.h5", "weights.safetensors")),
     *(Kind(f"{name} of stored states", ("asr/states.py",), form, states(name), read_states)

@@ -79,7 +79,7 @@ def unpack(archive: Path) -> Iterator[Path]:
                         # Copied by hand: `extract` would quietly rename what it takes for unsafe.
                         with packed.open(member) as source, target.open("wb") as sink:
                             shutil.copyfileobj(source, sink)
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeError, OSError) as error:
             raise EncoderError(
                 f"expected a packed ESPnet model in {archive}, could not read it: {reason(error)}; download it again"
             ) from error

@@ -14,8 +14,14 @@ from __future__ import annotations
 import copy
 import ctypes
 import os
-from collections.abc import Callable
+from types import ModuleType
 from typing import TypeVar
+
+resource: ModuleType | None
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 T = TypeVar("T")
 
@@ -35,7 +41,8 @@ def keep_freed_memory() -> bool:
     """Let the allocator of this process keep what is freed, for commands that run networks batch after batch.
 
     Nothing happens where the allocator is not glibc's, ``HFPROBE_MALLOC=system`` is set, or one of glibc's own
-    variables (``MALLOC_MMAP_MAX_``, ``GLIBC_TUNABLES`` and so on) is.
+    variables (``MALLOC_MMAP_MAX_``, ``GLIBC_TUNABLES`` and so on) is; nor under a limit of the address space (``ulimit
+    -v``), of which what is kept might be missing elsewhere.
 
     Returns:
         Whether it does now.
@@ -44,9 +51,19 @@ def keep_freed_memory() -> bool:
         >>> keep_freed_memory() in (True, False)
         True
     """
-    if os.environ.get(OURS) == "system" or any(os.environ.get(name) for name in CHOSEN):
+    if _decided():
         return False
     return _set({_MMAP_MAX: 0, _TRIM_THRESHOLD: _LARGEST_INT, _TOP_PAD: 64 * _MB})
+
+
+def release() -> bool:
+    """Give the system back what is free now, e.g. after a batch that did not fit; later freed memory stays again.
+
+    Returns:
+        Whether anything could be given back.
+    """
+    library = _glibc()
+    return library is not None and library.malloc_trim(0) == 1
 
 
 def return_freed_memory() -> bool:
@@ -55,7 +72,7 @@ def return_freed_memory() -> bool:
     Returns:
         Whether it does now; False where `keep_freed_memory` would change nothing.
     """
-    if os.environ.get(OURS) == "system" or any(os.environ.get(name) for name in CHOSEN):
+    if _decided():
         return False
     # What glibc's thresholds become by themselves once a block of 32 MB was freed (they cannot move any more after the
     # first call of mallopt).
@@ -82,16 +99,22 @@ def moved(value: T) -> T:
     return copy.deepcopy(value)
 
 
+def _decided() -> bool:
+    """Whether the user, or a limit, has decided how memory is to be handled."""
+    chosen = os.environ.get(OURS) == "system" or any(os.environ.get(name) for name in CHOSEN)
+    return chosen or (resource is not None and resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY)
+
+
 def _set(options: dict[int, int]) -> bool:
-    mallopt = _mallopt()
-    return mallopt is not None and all([mallopt(option, value) == 1 for option, value in options.items()])
+    library = _glibc()
+    return library is not None and all([library.mallopt(option, value) == 1 for option, value in options.items()])
 
 
-def _mallopt() -> Callable[[int, int], int] | None:
-    """glibc's function; None elsewhere."""
+def _glibc() -> ctypes.CDLL | None:
+    """glibc; None where the C library is another one, whose mallopt may mean other things by the same numbers."""
     try:
         library = ctypes.CDLL(None)
-        library.gnu_get_libc_version  # noqa: B018 - others may have a mallopt of their own, with other numbers
-        return library.mallopt
+        library.gnu_get_libc_version  # noqa: B018 - looks it up
+        return library
     except (AttributeError, OSError, TypeError):
         return None

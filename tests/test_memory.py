@@ -53,11 +53,24 @@ def test_pages_are_taken_once():
         ("assert not memory.keep_freed_memory()", {"HFPROBE_MALLOC": "system"}),
         ("assert not memory.keep_freed_memory()", {"MALLOC_MMAP_THRESHOLD_": "1000000"}),
         ("assert memory.keep_freed_memory() and memory.return_freed_memory()", {}),
+        ("resource.setrlimit(resource.RLIMIT_AS, (2**40, -1)); assert not memory.keep_freed_memory()", {}),
     ],
-    ids=["nobody asked", "a user does not want it", "a user chose otherwise", "and back"],
+    ids=["nobody asked", "a user does not want it", "a user chose otherwise", "and back", "a limit"],
 )
 def test_as_the_system_does_it(call, variables):
     assert faults(call, **variables) >= 9 * PAGES
+
+
+@pytest.mark.skipif(not GLIBC, reason="needs glibc's allocator")
+def test_what_is_kept_can_be_given_back():
+    # A block that stays above what is freed, so that the heap cannot simply shrink.
+    call = "assert memory.keep_freed_memory(); blocks = [bytes([1]) * 2**20 for _ in range(50)]; last = bytearray(100)"
+    code = CODE.split("def touch")[0].format(call=call, size=SIZE) + (
+        "size = lambda: int(open('/proc/self/statm').read().split()[1]) * resource.getpagesize()\n"
+        "del blocks\nbefore = size()\nassert memory.release()\nprint(before - size())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 40 * 2**20
 
 
 def test_other_allocators_are_left_alone(monkeypatch):
@@ -69,6 +82,7 @@ def test_other_allocators_are_left_alone(monkeypatch):
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: Library())
     assert memory.keep_freed_memory() is False
     assert memory.return_freed_memory() is False
+    assert memory.release() is False
 
 
 def test_commands_ask_for_it(monkeypatch, capsys):

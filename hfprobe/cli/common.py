@@ -117,7 +117,7 @@ def run_command(module: Any, args: argparse.Namespace, argv: list[str]) -> int:
     except (HfprobeError, OSError) as error:
         if args.debug:
             raise
-        print(f"hfprobe: error: {' '.join(str(error).split())}{_advice(error)}", file=sys.stderr)
+        print(f"hfprobe: error: {' '.join(str(error).split())}{_advice(error, args)}", file=sys.stderr)
         return 1
     except (RuntimeError, MemoryError) as error:
         from hfprobe.data.halves import out_of_memory
@@ -142,10 +142,13 @@ ADVICE = {
 }
 
 
-def _advice(error: BaseException) -> str:
-    """What to do about an error of the system, where that is not plain."""
+def _advice(error: BaseException, args: argparse.Namespace) -> str:
+    """Where an error of the system was and what to do about it, where that is not plain."""
     advice = ADVICE.get(getattr(error, "errno", None) or 0)
-    return f"; {advice}" if advice else ""
+    output = getattr(args, "output", None)
+    # The system does not say which file a write was for; nearly all that is written is under the output.
+    where = f" (writing into {output})" if advice and output and not getattr(error, "filename", None) else ""
+    return f"{where}; {advice}" if advice else ""
 
 
 def processes() -> tuple[int, int]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gc
 import logging
+import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
+
+from hfprobe.memory import release
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -19,6 +22,8 @@ _PHRASES = (
     "out of memory", "can't allocate memory", "cannot allocate memory", "cublas_status_alloc_failed",
     "cudnn_status_alloc_failed", "failed to allocate",
 )  # fmt: skip
+# oneDNN's words, in LSTMs and convolutions of a CPU. (A primitive's descriptor is another matter: not supported.)
+_ONEDNN = re.compile(r"could not (create|initialize|execute) a (primitive(?! desc)|memory)", re.IGNORECASE)
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -27,12 +32,16 @@ def out_of_memory(error: BaseException) -> bool:
     Example:
         >>> out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"))
         True
+        >>> out_of_memory(RuntimeError("could not create a primitive"))
+        True
         >>> out_of_memory(RuntimeError("shapes do not fit"))
         False
     """
     if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
         return True
-    return isinstance(error, RuntimeError) and any(phrase in str(error).lower() for phrase in _PHRASES)
+    said = str(error)
+    known = any(phrase in said.lower() for phrase in _PHRASES) or _ONEDNN.search(said) is not None
+    return isinstance(error, RuntimeError) and known
 
 
 def attempt(work: Callable[[], R], size: int, what: str = "utterance") -> list[R]:
@@ -53,6 +62,7 @@ def attempt(work: Callable[[], R], size: int, what: str = "utterance") -> list[R
             raise
     # Here and not above: as long as the error is held, so is all that the failed attempt had allocated.
     gc.collect()
+    release()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     logger.warning("out of memory with %d %ss at once; going on with halves", size, what)

@@ -8,10 +8,13 @@ nor the number of processes or workers changes the noise that an utterance gets.
 
 from __future__ import annotations
 
+import json
+import os
 import zlib
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +37,16 @@ if TYPE_CHECKING:
 def utterance_seed(seed: int, epoch: int, utterance: str) -> np.random.Generator:
     """The generator of one utterance in one epoch."""
     return np.random.default_rng([seed, epoch, zlib.crc32(utterance.encode())])
+
+
+def _called(corpus: Any) -> Any:
+    """A corpus for `SpeechStream.identity`: a folder by its last name, as it may lie elsewhere the next time."""
+    if isinstance(corpus, str):
+        kind, colon, rest = corpus.partition(":")
+        return f"{kind}:{Path(rest).resolve().name}" if colon and os.path.exists(rest) else corpus
+    if isinstance(corpus, list | tuple):
+        return [[_called(one), weight] for one, weight in corpus]
+    return type(corpus).__name__
 
 
 def _suits_shards(dataset, world: int, limit: int | None) -> bool:
@@ -113,6 +126,7 @@ class SpeechStream(IterableDataset):
             )
         if share not in ("batches", "shards", "rows", "auto"):
             raise ConfigError(f"share must be batches, shards, rows or auto, not {share!r}")
+        self._corpus, self._limit = _called(corpus), limit
         dataset = open_corpora(corpus, seed)
         if share == "auto" and _suits_shards(dataset, world, limit):
             share, batch_size = "shards", -(-batch_size // world)
@@ -174,6 +188,19 @@ class SpeechStream(IterableDataset):
         names = ("batch_size", "seed", "shuffle", "pool", "max_seconds")
         own = {"rank": self.rank, "world": self.world, "shards": self.shards}
         return {**{name: getattr(self.plan, name) for name in names}, **own}
+
+    def identity(self) -> dict[str, Any]:
+        """What the batches depend on, as plain JSON values, wherever the corpora lie on this machine.
+
+        A training may only go on where all of it is the same.
+        """
+        noise = None
+        if self.noise is not None:
+            files = json.dumps({kind: list(names) for kind, names in sorted(self.noise.files.items())})
+            noise = {"files": f"{zlib.crc32(files.encode()):08x}", **asdict(self.recipe)}
+        names = ("batch_size", "seed", "shuffle", "pool", "max_seconds")
+        own = {"corpus": self._corpus, "limit": self._limit, "noise": noise}
+        return json.loads(json.dumps({**{name: getattr(self.plan, name) for name in names}, **own}))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state.

@@ -14,7 +14,7 @@ import threading
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
 from signal import SIG_IGN, SIGINT
@@ -30,6 +30,7 @@ from hfprobe.metrics.spectral import log_mel
 STOI_SECONDS = 0.3968  # 30 frames of 25.6 ms in steps of 12.8 ms
 PESQ_SECONDS = 0.25
 SI_SDR_LIMIT = 100.0  # dB; float32 says no more
+PATIENCE = 20.0  # seconds between two looks whether anybody is there who will answer
 POOL_FROM = 8  # fewer pairs are done sooner than worker processes start
 
 
@@ -226,6 +227,26 @@ def _pool(n_jobs: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(n_jobs, multiprocessing.get_context("spawn"), _start_worker)
 
 
+def _result(pool: ProcessPoolExecutor, future: Future) -> list:
+    """What a future gives, waiting only as long as somebody is there to give it.
+
+    Short of memory, the pool's own thread can end without a word, and whoever waits then waits for ever.
+    """
+    while True:
+        try:
+            return future.result(timeout=PATIENCE)
+        except TimeoutError:
+            thread = getattr(pool, "_executor_manager_thread", None)
+            if future.done():
+                return future.result()
+            if thread is not None and not thread.is_alive():
+                raise BrokenProcessPool("the thread that hands out work has ended") from None
+
+
+def _score_some(tasks: list) -> list:
+    return [_score_one(task) for task in tasks]
+
+
 def _start_worker() -> None:
     # Ctrl-C reaches every process of the terminal; only the one that the user started is to answer it.
     set_signal_handler(SIGINT, SIG_IGN)
@@ -291,8 +312,14 @@ def score_pairs(
         rows = [_score_one(task) for task in tasks]
     else:
         try:
-            chunksize = max(1, min(8, len(tasks) // (4 * n_jobs)))
-            rows = list(_pool(n_jobs).map(_score_one, tasks, chunksize=chunksize))
+            size = max(1, min(8, len(tasks) // (4 * n_jobs)))
+            pool = _pool(n_jobs)
+            futures = [pool.submit(_score_some, tasks[i : i + size]) for i in range(0, len(tasks), size)]
+            try:
+                rows = [row for future in futures for row in _result(pool, future)]
+            finally:
+                for future in futures:
+                    future.cancel()  # of an error or Ctrl-C in the middle
         except BrokenProcessPool as error:
             _pool.cache_clear()
             raise MeasureError("a scoring process died; n_jobs=1 shows on which clip", "crash") from error

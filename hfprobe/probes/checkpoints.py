@@ -36,6 +36,7 @@ KEEP = 2
 _ARRAY = "__ndarray__"
 # What checkpoints from before a setting existed agree with.
 _EARLIER = {"probe": "highway", "random": None}
+DATA = "data."  # before what the stream says that it depends on
 
 
 def to_plain(value: Any, place: str = "stream state") -> Any:
@@ -141,8 +142,7 @@ def write(
         if final.exists():
             _remove(final)
         os.rename(temporary, final)
-        for old in available(root)[KEEP:]:
-            _remove(old)
+        prune(root)
     accelerator.wait_for_everyone()
 
 
@@ -171,18 +171,27 @@ def check_identity(stored: dict, wanted: dict, folder: Path) -> None:
     Raises:
         ConfigError: If they differ.
     """
+    said = any(key.startswith(DATA) for key in stored)
     for key, value in wanted.items():
+        if key.startswith(DATA) and not said:
+            continue  # a checkpoint from before streams said it, or of another kind of stream
         before = stored.get(key, _EARLIER.get(key))
         if before != value:
             raise ConfigError(
                 f"expected {key}={short(before)} as in {folder}, got {short(value)}; "
-                "restore it, use resume=False to begin anew, or choose another output folder"
+                "restore it, begin anew with --no-resume (resume=False), or choose another output folder"
             )
 
 
 def available(root: Path) -> list[Path]:
     """Complete checkpoints, newest first."""
     return sorted((path for path in root.glob("step-" + "[0-9]" * 8) if path.is_dir()), reverse=True)
+
+
+def prune(root: Path) -> None:
+    """Remove all checkpoints but the last few."""
+    for old in available(root)[KEEP:]:
+        _remove(old)
 
 
 def clear(root: Path) -> None:
@@ -217,5 +226,5 @@ def read(folder: Path, rank: int) -> tuple[dict, dict[str, torch.Tensor], dict, 
     except (OSError, ValueError, TypeError, AttributeError, RuntimeError, LookupError, SafetensorError) as error:
         raise BankError(
             f"expected a complete checkpoint in {shown(folder)}, got: {reason(error)}; remove that folder "
-            "to resume from the one before, or start again with resume=False"
+            "to resume from the one before, or begin anew with --no-resume (resume=False)"
         ) from error

@@ -69,6 +69,8 @@ class _MelFrameConfig(PreTrainedConfig):
     ):
         refuse_code(kwargs, "the configuration of a probe", ConfigError)
         # A dictionary, not a MelConfig, because the configuration has to be plain JSON.
+        if not isinstance(mel, MelConfig | dict | None):
+            raise ConfigError(f"expected mel as a dictionary of settings, got {short(mel)}; correct mel")
         settings = mel if isinstance(mel, MelConfig) else MelConfig.from_dict(dict(mel or {}))
         if max(settings.n_fft, settings.n_mels, settings.sampling_rate // 16) > MOST_BINS:
             raise ConfigError(f"expected at most {MOST_BINS} samples, bins or bands, got {settings}; correct mel")

@@ -104,6 +104,7 @@ class _Trainer(TrainingState):
             if not resumed:
                 checkpoints.clear(self.output / "checkpoints")
             clear_unfinished(self.output / "checkpoints")
+            checkpoints.prune(self.output / "checkpoints")  # a run that was killed may not have come to it
         self.prepare_output()
         self.accelerator.wait_for_everyone()
         self.clock = time.perf_counter() - self.elapsed
@@ -118,8 +119,7 @@ class _Trainer(TrainingState):
         batches = iter(self.stream) if not stop else iter(())
         if not resumed and not stop:
             self._estimate_statistics(batches)
-        sums = torch.zeros(len(self.probes.probes), device=self.device)
-        summed = empty = 0
+        empty = 0
         # None: tqdm looks whether standard error is a terminal
         hidden_bar = None if progress and self.accelerator.is_main_process else True
         with tqdm(total=self.config.max_steps, initial=self.step, disable=hidden_bar, desc="probes") as bar:
@@ -130,19 +130,19 @@ class _Trainer(TrainingState):
                     if empty > MOST_EMPTY:
                         raise DatasetError(f"{empty} batches without a usable utterance follow step {self.step}")
                     continue
-                sums += losses
-                summed, empty = summed + 1, 0
+                self.sums += losses
+                self.summed, empty = self.summed + 1, 0
                 self.step += 1
                 bar.update()
                 fraction, stop, due = self._consult()
                 if self.step % self.config.log_steps == 0 or stop:
-                    means = self._mean_losses(sums / summed)
+                    means = self._mean_losses(self.sums / self.summed)
                     own = [loss for name, loss in means.items() if not name.startswith(TWIN)]
                     bar.set_postfix(loss=f"{sum(own) / len(own):.3f}")
                     dev_due = self.config.dev_steps and self.step % self.config.dev_steps == 0
                     self._log(means, self.dev_losses() if stop or dev_due else None)
-                    sums.zero_()
-                    summed = 0
+                    self.sums.zero_()
+                    self.summed = 0
                 elif self.config.dev_steps and self.step % self.config.dev_steps == 0:
                     self._log(None, self.dev_losses())
                 if due or stop or self.asked:

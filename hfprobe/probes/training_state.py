@@ -112,7 +112,11 @@ class TrainingState:
             "layers": [spec.name for spec in specs],
             "mel": self.mel_config.to_dict(),
             "processes": self.accelerator.num_processes,
+            # Streams of others may not say what they depend on.
+            **{f"{checkpoints.DATA}{key}": value for key, value in getattr(stream, "identity", dict)().items()},
         }
+        # Losses since the last line of the log, and of how many steps.
+        self.sums, self.summed = torch.zeros(len(self.probes.probes), device=self.device), 0
 
     def prepare_output(self) -> None:
         """Write the settings, and cut from the log what is about to be done again."""
@@ -126,7 +130,8 @@ class TrainingState:
     def checkpoint(self) -> None:
         """Write a checkpoint of this step."""
         trainer = {"step": self.step, "elapsed": self.elapsed, "identity": self.identity}
-        local = {"random": checkpoints.random_state(), "stream": self.stream.state_dict()}
+        losses = {"sums": self.sums.cpu(), "steps": self.summed}
+        local = {"random": checkpoints.random_state(), "stream": self.stream.state_dict(), "losses": losses}
         root = self.output / "checkpoints"
         checkpoints.write(root, self.accelerator, trainer, self.probes.state_dict(), self.optimizer.state_dict(), local)
         self.checkpointed_at = self.elapsed
@@ -142,6 +147,8 @@ class TrainingState:
         self.optimizer.load_state_dict(optimizer)
         self.stream.load_state_dict(local["stream"])
         checkpoints.set_random_state(local["random"])
+        if "losses" in local:  # not in checkpoints of earlier versions
+            self.sums, self.summed = local["losses"]["sums"].to(self.device), local["losses"]["steps"]
         self.step, self.elapsed = trainer["step"], trainer["elapsed"]
         self.checkpointed_at = self.elapsed
         return True

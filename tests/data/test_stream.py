@@ -1,5 +1,6 @@
 """The stream: exact resumption, fair shares, and noise that depends on nothing but the utterance."""
 
+import json
 from itertools import islice
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hfprobe.audio import save_audio
 from hfprobe.data import NoiseRecipe, SpeechStream, decode_row, load_corpus, load_noise, weighted_corpora
 from hfprobe.data import stream as stream_module
 from hfprobe.errors import AudioError, ConfigError, DatasetError
@@ -182,3 +184,35 @@ def test_interleaved_corpora_both_come():
     mixed = SpeechStream([("espeak:test", 1.0), (train, 1.0)], batch_size=2, pool=4, shuffle=False)
     ids = [name for batch in mixed.one_epoch(0) for name in batch.ids]
     assert len(ids) == len(set(ids)) and {name.split("-")[1] for name in ids} == {"train", "test"}
+
+
+def test_identity_tells_what_the_batches_depend_on(tmp_path):
+    noise = load_noise("generated", "train")
+    plain = make(noise=noise).identity()
+    assert plain == json.loads(json.dumps(plain))
+    changed = [
+        make(noise=noise, batch_size=3), make(noise=noise, limit=4), make(noise=noise, seed=4), make(),
+        make(noise=load_noise("generated", "test")),
+        make(noise=noise, max_seconds=2.0), make(noise=noise, pool=6), make(noise=noise, shuffle=False),
+        make(noise=noise, recipe=NoiseRecipe(clean_share=0.9)),
+    ]  # fmt: skip
+    identities = [json.dumps(stream.identity()) for stream in changed]
+    assert len({json.dumps(plain), *identities}) == 1 + len(changed)
+    # Threads, processes and where it stands change no batch.
+    assert make(noise=noise, workers=2, rank=1, world=2).identity() == plain
+    going = make(noise=noise)
+    next(iter(going))
+    assert going.identity() == plain
+
+
+def test_identity_of_a_folder_that_was_moved(tmp_path):
+    def stream(folder):
+        (folder / "ann").mkdir(parents=True)
+        save_audio(folder / "ann" / "a.wav", 0.1 * np.sin(np.arange(16000) / 20).astype(np.float32))
+        return SpeechStream(f"audiofolder:{folder}").identity()
+
+    here = stream(tmp_path / "here" / "corpus")
+    assert stream(tmp_path / "there" / "corpus") == here
+    assert stream(tmp_path / "there" / "another") != here
+    weights = [("espeak:test", 1.0), ("espeak:train", 2.0)]
+    assert SpeechStream(weights).identity()["corpus"] == [["espeak:test", 1.0], ["espeak:train", 2.0]]

@@ -1,5 +1,7 @@
 """Disks that are full, files that may not grow, folders that cannot be written, memory that is not enough."""
 
+import argparse
+import errno
 import os
 import subprocess
 from contextlib import contextmanager
@@ -8,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from fault_outcome import SLOW, SMALL_BATCHES, leftovers, numbers, table, weights
+
+from hfprobe.cli.common import _advice
 
 ENCODE = "hfprobe.encoders.base:SpeechEncoder.forward"
 ROOM = "the disk is full: make room and give the same command again"
@@ -127,3 +131,11 @@ def test_one_utterance_that_does_not_fit_is_said(hfprobe, train_words, tmp_path)
     last = run.err.splitlines()[-1]
     assert last.startswith("hfprobe: error: out of memory: CUDA out of memory") and "--max-seconds" in last
     assert leftovers(tmp_path / "bank") == []
+
+
+def test_a_full_disk_is_found_where_the_system_does_not_name_it():
+    args = argparse.Namespace(output="runs/a")
+    assert _advice(OSError(errno.ENOSPC, "No space left on device"), args) == f" (writing into runs/a); {ROOM}"
+    assert _advice(OSError(errno.ENOSPC, "No space left on device", "b/c"), args) == f"; {ROOM}"
+    assert _advice(OSError(errno.ENOSPC, "No space left on device"), argparse.Namespace()) == f"; {ROOM}"
+    assert _advice(OSError(errno.EIO, "Input/output error"), args) == ""

@@ -1,11 +1,20 @@
-"""Ctrl-C while all cores score."""
+"""Ctrl-C while all cores score, and a pool that has lost its own thread."""
 
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+import types
+from concurrent.futures import Future
 from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hfprobe.errors import MeasureError
+from hfprobe.metrics import quality
 
 SCRIPT = """
 import numpy as np
@@ -41,3 +50,20 @@ def test_an_interrupt_ends_it_soon_and_leaves_no_process(tmp_path):
             break
         time.sleep(0.1)
     assert left == b""
+
+
+def test_nobody_waits_for_a_pool_whose_thread_has_ended(monkeypatch):
+    """Short of memory, the thread that hands out work ends by itself; its futures are never done."""
+    thread = threading.Thread(target=lambda: None)
+    thread.start()
+    thread.join()
+    pool = types.SimpleNamespace(submit=lambda *_: Future(), _executor_manager_thread=thread)
+    cleared = []
+    make = lambda n_jobs: pool  # noqa: E731
+    make.cache_clear = lambda: cleared.append(True)
+    monkeypatch.setattr(quality, "PATIENCE", 0.01)
+    monkeypatch.setattr(quality, "_pool", make)
+    noise = np.random.default_rng(0).standard_normal((8, 4000))
+    with pytest.raises(MeasureError, match="a scoring process died"):
+        quality.score_pairs(noise, noise, ("si_sdr",), n_jobs=2)
+    assert cleared == [True]

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -181,6 +182,42 @@ def test_resuming_with_other_settings_is_refused(toy, tmp_path):
     (newest / "optimizer.pt").write_bytes(b"\x80\x02broken")
     with pytest.raises(BankError, match="step-00000004"):
         train_bank(toy.Encoder(seed=2), toy.Stream(), tmp_path, settings(max_steps=4), progress=False)
+
+
+def test_resuming_on_other_data_is_refused(toy, tmp_path):
+    class Told(toy.Stream):
+        told = {"corpus": "a:b", "batch_size": 2, "noise": {"files": "1f", "voices": [3, 7]}}
+
+        def identity(self):
+            return self.told
+
+    class Other(Told):
+        told = {**Told.told, "batch_size": 4}
+
+    train_bank(toy.Encoder(), Told(), tmp_path, settings(max_steps=4), progress=False)
+    with pytest.raises(ConfigError, match=r"expected data.batch_size=2 as in .*step-00000004, got 4; .*--no-resume"):
+        train_bank(toy.Encoder(), Other(), tmp_path, settings(max_steps=4), progress=False)
+    train_bank(toy.Encoder(), Told(), tmp_path, settings(max_steps=4), progress=False)
+    # A stream that says nothing left this checkpoint, as those of earlier versions did: nothing can be compared.
+    train_bank(toy.Encoder(), toy.Stream(), tmp_path / "silent", settings(max_steps=4), progress=False)
+    train_bank(toy.Encoder(), Other(), tmp_path / "silent", settings(max_steps=4), progress=False)
+
+
+def test_the_log_is_that_of_a_run_that_was_never_cut(toy, tmp_path):
+    train_bank(toy.Encoder(), toy.Stream(), tmp_path / "whole", settings(), progress=False)
+    with pytest.raises(InterruptedError):
+        train_bank(toy.Encoder(), toy.Stream(break_at=12), tmp_path / "cut", settings(), progress=False)
+    train_bank(toy.Encoder(), toy.Stream(), tmp_path / "cut", settings(), progress=False)  # on from step 8
+    # The line of step 10 is the mean over five steps, of which three were taken before.
+    assert [line["loss"] for line in log(tmp_path / "cut")] == [line["loss"] for line in log(tmp_path / "whole")]
+
+
+def test_a_checkpoint_too_many_goes_with_the_next_run(toy, tmp_path):
+    train_bank(toy.Encoder(), toy.Stream(), tmp_path, settings(), progress=False)
+    root = tmp_path / "checkpoints"
+    shutil.copytree(root / "step-00000008", root / "step-00000004")  # killed between a rename and a removal
+    train_bank(toy.Encoder(), toy.Stream(), tmp_path, settings(), progress=False)
+    assert [path.name for path in checkpoints.available(root)] == ["step-00000012", "step-00000008"]
 
 
 def test_bad_streams_layers_and_divergence(toy, tmp_path):

@@ -49,6 +49,13 @@ def _called(corpus: Any) -> Any:
     return type(corpus).__name__
 
 
+def _with_lists(value: Any) -> Any:
+    """The same with lists for tuples, as JSON gives it back."""
+    if isinstance(value, dict):
+        return {key: _with_lists(item) for key, item in value.items()}
+    return [_with_lists(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def _suits_shards(dataset, world: int, limit: int | None) -> bool:
     return getattr(dataset, "remote", False) and limit is None and dataset.num_shards >= world
 
@@ -200,7 +207,7 @@ class SpeechStream(IterableDataset):
             noise = {"files": f"{zlib.crc32(files.encode()):08x}", **asdict(self.recipe)}
         names = ("batch_size", "seed", "shuffle", "pool", "max_seconds")
         own = {"corpus": self._corpus, "limit": self._limit, "noise": noise}
-        return json.loads(json.dumps({**{name: getattr(self.plan, name) for name in names}, **own}))
+        return _with_lists({**{name: getattr(self.plan, name) for name in names}, **own})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state.

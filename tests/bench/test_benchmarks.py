@@ -143,7 +143,7 @@ def test_probes_arithmetic_by_hand(machine, tiny):
 def test_transformers_own_forward_gives_the_same(machine, family, tmp_path):
     encoder, stock = build_transformers(family, "tiny", tmp_path)
     rows = check(section := bench_encoders(machine, [("transformers", encoder, stock)], [0.3, 0.9], repeats=1))
-    assert len(rows) == 6 and all(row["difference"] < EQUAL for name, row in rows.items() if "hfprobe" in name)
+    assert len(rows) == 7 and all(row["difference"] < EQUAL for name, row in rows.items() if "hfprobe" in name)
     assert section.goals[0].met and section.goals[0].measured > 0  # two computations, not one compared with itself
 
 

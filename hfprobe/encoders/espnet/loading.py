@@ -191,18 +191,20 @@ def _make(
     if "use_flash_attn" in inspect.signature(make).parameters:
         # Its half-precision kernels would give other numbers wherever they happen to be installed.
         options["use_flash_attn"] = False
+    cause: Exception
     try:
         with _quiet(), tensors_only():
             return make(**options)
     except KeyError as error:
-        reason = f"unknown value {error}"
+        cause, reason = error, f"unknown value {error}"
     except (AssertionError, ZeroDivisionError) as error:
         # ESPnet checks most combinations of options by bare assertions: the line itself says what was expected.
-        reason = f"{type(error).__name__} at `{traceback.extract_tb(error.__traceback__)[-1].line}`"
+        cause, reason = error, f"{type(error).__name__} at `{traceback.extract_tb(error.__traceback__)[-1].line}`"
     except Exception as error:
         # Any class at all: what ESPnet hands a value to raises its own, e.g. humanfriendly for a rate that is none.
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-    raise EncoderError(f"{key} of {experiment.folder} does not fit {make.__name__}: {line(reason)}")
+        cause, reason = error, (str(error).splitlines() or [type(error).__name__])[0]
+    # With the cause, so that --debug shows where a bug is, if it is one.
+    raise EncoderError(f"{key} of {experiment.folder} does not fit {make.__name__}: {line(reason)}") from cause
 
 
 @contextlib.contextmanager
